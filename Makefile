@@ -1,0 +1,58 @@
+# Everything here needs git, make and Python 3.11 or newer; the rest comes, pinned by
+# hash, from requirements/dev.lock into .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check proto bench lock clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+
+demo: $(READY) ## run an exchange and follow five tips through it
+	@$(BIN)/python tools/demo.py
+
+test: $(READY) ## run the tests; ARGS="-k name" narrows them
+	@$(BIN)/pytest $(ARGS)
+
+check: $(READY) ## lint, types, import directions, contract, generated code
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code proto
+	$(BIN)/python tools/protos.py breaking
+	$(BIN)/python tools/protos.py drift
+
+proto: $(READY) ## format proto/ and regenerate the stubs
+	$(BIN)/buf format --write proto
+	$(BIN)/python tools/protos.py generate
+
+bench: $(READY) ## measure, beside a bare gRPC echo in the same run
+	@$(BIN)/python -m bench
+
+lock: $(READY) ## resolve the dependencies again; UPGRADE=--upgrade takes the newest
+	$(COMPILE) $(UPGRADE) --extra server --group dev -o requirements/dev.lock
+	$(COMPILE) -c requirements/dev.lock --extra server -o requirements/server.lock
+	$(COMPILE) -c requirements/dev.lock -o requirements/sdk.lock
+
+clean: ## remove .venv and everything that can be made again
+	rm -rf .venv build dist demo-out .hypothesis .import_linter_cache
+	rm -rf .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements/dev.lock pyproject.toml tools/protos.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Onward needs Python 3.11 or newer, and '$(PYTHON)' is not:" \
+			"name one that is, as in: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@echo "setting up .venv (once per lock file)"
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@$(BIN)/python tools/protos.py imports
+	@touch $@
