@@ -1,0 +1,1 @@
+"""The Onward exchange: services (translate) -> exchange (decide) -> storage (keep)."""
