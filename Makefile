@@ -19,7 +19,7 @@ demo: $(READY) ## run an exchange and follow five tips through it
 test: $(READY) ## run the tests; ARGS="-k name" narrows them
 	@$(BIN)/pytest $(ARGS)
 
-check: $(READY) ## lint, types, import directions, contract, generated code
+check: $(READY) ## lint, types, import directions, contract, generated code, links
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -28,6 +28,7 @@ check: $(READY) ## lint, types, import directions, contract, generated code
 	$(BIN)/buf format --diff --exit-code proto
 	$(BIN)/python tools/protos.py breaking
 	$(BIN)/python tools/protos.py drift
+	$(BIN)/python tools/links.py
 
 proto: $(READY) ## format proto/ and regenerate the stubs
 	$(BIN)/buf format --write proto
