@@ -1,0 +1,356 @@
+"""What every storage backend promises.
+
+One writing transaction holds everything that one group commit of the ledger changes::
+
+    async with store.writing() as writer:
+        loaded = await writer.load(needs)      # the state as the last commit left it
+        ...plan in memory...
+        await writer.write(batch)              # statements, state, tiles and head
+    # here, and not before, it is durable
+
+Leaving the block commits and does not return before the data is on disk (fsync). An
+exception inside the block, also a cancellation, rolls back everything. When the commit
+itself fails, :class:`~onward.core.errors.UnavailableError` is raised and the outcome is
+*unknown*: it may be durable or not, and the caller must read the head again before it
+goes on. There is at most one writer at a time; only the ledger writes.
+
+Readers may be called at any time, from any task. They see committed data only, and each
+call sees one consistent state.
+
+Times are whole milliseconds since 1970-01-01 UTC. Digests and roots are 32 bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class StatementRow:
+    """One entry of the log. ``subject`` is the recipient or member it is about."""
+
+    log_index: int
+    digest: bytes
+    jws: str
+    kind: str
+    referral_id: str
+    subject: str
+    logged_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReferralRow:
+    """One referral.
+
+    Attributes:
+        answer_index: log index of its ``Acceptance``, or of its ``Rejection`` when
+            ``rejected``.
+        watchers: who may see all of its custody: its publisher, then the publishers of
+            the referrals that it was transferred from, nearest first.
+        parent_id: the referral that it was transferred from, or empty.
+    """
+
+    referral_id: str
+    digest: bytes
+    log_index: int
+    answer_index: int
+    rejected: bool
+    publisher: str
+    watchers: tuple[str, ...]
+    parent_id: str
+    urgency: int
+    jurisdiction: str
+    accepted_ms: int
+    expire_ms: int
+    content_digest: bytes
+    content_size: int
+    erased: bool
+    retracted: bool
+    test: bool
+    traceparent: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """One referral on its way to one recipient.
+
+    Attributes:
+        order_index: log index of the acceptance; older deliveries have a smaller one.
+        waiting: whether the content must still be given out, which is what ``claim``
+            looks for.
+        lease_holder: the stream that has it, or empty.
+        lease_until_ms: until when that stream has it; 0 without a lease.
+        attempt: how many times it was leased.
+    """
+
+    referral_id: str
+    recipient: str
+    state: int
+    state_ms: int
+    urgency: int
+    order_index: int
+    waiting: bool
+    lease_holder: str = ""
+    lease_until_ms: int = 0
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRow:
+    """A checkpoint that the log signed; ``note`` is the whole signed note."""
+
+    size: int
+    root: bytes
+    note: str
+    signed_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TileRow:
+    """A hash tile of the tree: the concatenated hashes, 32 to 8192 bytes."""
+
+    level: int
+    index: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRow:
+    """A member's present directory entry: ``entry`` is a serialized ``Member``."""
+
+    name: str
+    entry: bytes
+    log_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """An enrolment token. ``request_digest`` is empty until it was used."""
+
+    token_id: str
+    member: str
+    expire_ms: int
+    request_digest: bytes = b""
+    certificate_chain: str = ""
+    log_index: int = -1
+    revoked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRow:
+    """Content that was uploaded, complete, and is not named by a referral yet."""
+
+    digest: bytes
+    uploader: str
+    uploaded_ms: int
+
+
+@dataclass(slots=True)
+class Needs:
+    """What a group commit must know before it can be planned."""
+
+    referrals: set[str] = field(default_factory=set)
+    digests: set[bytes] = field(default_factory=set)
+    tokens: set[str] = field(default_factory=set)
+    contents: set[bytes] = field(default_factory=set)
+
+    def add(self, other: Needs) -> None:
+        """Adds what ``other`` needs."""
+        self.referrals |= other.referrals
+        self.digests |= other.digests
+        self.tokens |= other.tokens
+        self.contents |= other.contents
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The present state of what was needed; what does not exist is absent.
+
+    Attributes:
+        deliveries: of each needed referral, by referral id and recipient.
+        statements: by digest. With ``jws`` empty: only what planning needs is read.
+        contents: which of the needed contents are stored, complete.
+    """
+
+    head: CheckpointRow | None
+    referrals: Mapping[str, ReferralRow]
+    deliveries: Mapping[tuple[str, str], DeliveryRow]
+    statements: Mapping[bytes, StatementRow]
+    tokens: Mapping[str, TokenRow]
+    contents: frozenset[bytes]
+
+
+@dataclass(slots=True)
+class Batch:
+    """All that one group commit writes. Rows are inserted, or replace by their key.
+
+    Attributes:
+        statements: consecutive log entries, in order, beginning at the old size.
+        feed: (member, log index): the member is to hear of this entry.
+        contents: (digest, sealed content) to keep; present content stays as it is.
+        erase_contents: digests of contents to erase beyond recovery.
+        checkpoint: the new head; its size must be greater than the old one's, or the
+            whole write fails (compare-and-swap on the size).
+    """
+
+    statements: list[StatementRow] = field(default_factory=list)
+    referrals: dict[str, ReferralRow] = field(default_factory=dict)
+    deliveries: dict[tuple[str, str], DeliveryRow] = field(default_factory=dict)
+    feed: list[tuple[str, int]] = field(default_factory=list)
+    contents: list[tuple[bytes, bytes]] = field(default_factory=list)
+    erase_contents: list[bytes] = field(default_factory=list)
+    members: dict[str, MemberRow] = field(default_factory=dict)
+    tokens: dict[str, TokenRow] = field(default_factory=dict)
+    tiles: list[TileRow] = field(default_factory=list)
+    old_size: int = 0
+    checkpoint: CheckpointRow | None = None
+
+
+class Writer(Protocol):
+    """Inside one writing transaction."""
+
+    async def load(self, needs: Needs) -> Loaded:
+        """Returns the state of what is needed, this transaction's writes included."""
+
+    async def write(self, batch: Batch) -> None:
+        """Writes the batch.
+
+        Raises:
+            UnavailableError: the head is not at ``batch.old_size``: somebody else
+                advanced it. Nothing may be committed.
+        """
+
+    async def claim(
+        self, recipient: str, holder: str, limit: int, now_ms: int, until_ms: int
+    ) -> list[DeliveryRow]:
+        """Leases up to ``limit`` waiting deliveries of one recipient to one stream.
+
+        Takes those without a lease, or whose lease ended at or before ``now_ms``: the
+        most urgent first (smaller ``urgency``), then the oldest. Returns them as they
+        are now, ``attempt`` counted up.
+        """
+
+    async def release(self, holder: str) -> None:
+        """Ends all leases of one stream."""
+
+    async def release_all(self) -> None:
+        """Ends all leases: at start, when no stream can be open."""
+
+    async def put_chunk(
+        self, digest: bytes, uploader: str, position: int, data: bytes
+    ) -> None:
+        """Keeps one chunk of an upload that is not complete; replaces by position."""
+
+    async def complete_upload(self, row: UploadRow) -> None:
+        """Makes the chunks of this uploader's upload the content of that digest.
+
+        Content that is stored already stays; the chunks are then dropped.
+        """
+
+    async def drop_uploads(self, before_ms: int) -> int:
+        """Deletes chunks and contents that no referral names, older than this.
+
+        Returns how many contents and unfinished uploads were deleted.
+        """
+
+
+class Store(Protocol):
+    """A backend."""
+
+    def writing(self) -> AbstractAsyncContextManager[Writer]:
+        """The one writing transaction."""
+
+    async def close(self) -> None:
+        """Ends all work and closes the database."""
+
+    async def head(self) -> CheckpointRow | None:
+        """The newest checkpoint, or None before the first entry."""
+
+    async def checkpoint(self, size: int) -> CheckpointRow | None:
+        """The checkpoint of exactly this size, if one was signed."""
+
+    async def checkpoints_covering(
+        self, indexes: Iterable[int]
+    ) -> Mapping[int, CheckpointRow]:
+        """For each index, the first checkpoint that covers the entry."""
+
+    async def tiles(
+        self, coordinates: Iterable[tuple[int, int]]
+    ) -> Mapping[tuple[int, int], bytes]:
+        """Hash tiles by (level, index); a missing one is absent."""
+
+    async def statements(self, indexes: Sequence[int]) -> list[StatementRow]:
+        """Entries by log index, in the order asked; unknown ones are left out."""
+
+    async def find_statement(self, digest: bytes) -> StatementRow | None:
+        """The entry with this digest."""
+
+    async def digests(self, first: int, limit: int) -> list[bytes]:
+        """Consecutive entries' digests, from index ``first``."""
+
+    async def chain(self, referral_id: str) -> list[StatementRow]:
+        """All statements about one referral, in the log's order."""
+
+    async def history(self, kind: str, subject: str) -> list[StatementRow]:
+        """All statements of one kind about one subject, in the log's order."""
+
+    async def referral(self, referral_id: str) -> ReferralRow | None:
+        """One referral."""
+
+    async def children(self, referral_id: str) -> list[str]:
+        """Ids of the referrals into which this one was transferred, oldest first."""
+
+    async def deliveries(self, referral_ids: Sequence[str]) -> list[DeliveryRow]:
+        """The deliveries of these referrals."""
+
+    async def published(
+        self, publisher: str, before_index: int, limit: int
+    ) -> list[ReferralRow]:
+        """Accepted referrals of a publisher with a smaller log index, newest first."""
+
+    async def received(
+        self, recipient: str, before_index: int, limit: int
+    ) -> list[ReferralRow]:
+        """Accepted referrals to a recipient with a smaller log index, newest first."""
+
+    async def in_jurisdictions(
+        self, jurisdictions: Sequence[str], after_index: int, limit: int
+    ) -> list[ReferralRow]:
+        """Referrals of these codes with a larger log index, oldest first.
+
+        A code such as ``US-OH`` matches itself; ``US`` also matches every ``US-``
+        code.
+        """
+
+    async def retractions_pending(self, recipient: str) -> list[str]:
+        """Ids of referrals whose retraction this recipient has not answered."""
+
+    async def feed(self, member: str, after_index: int, limit: int) -> list[int]:
+        """Log indexes that the member is to hear of, larger than this, in order."""
+
+    async def content(self, digest: bytes) -> bytes | None:
+        """Sealed content, or None when it is not stored (or erased)."""
+
+    async def expired(self, now_ms: int, limit: int) -> list[str]:
+        """Ids of accepted referrals whose content is due for erasure."""
+
+    async def members(self) -> list[MemberRow]:
+        """All present directory entries, ordered by name."""
+
+    async def token(self, token_id: str) -> TokenRow | None:
+        """One enrolment token."""
+
+    async def member_tokens(self, member: str) -> list[TokenRow]:
+        """Enrolment tokens of one member."""
+
+    async def state_counts(self) -> Mapping[int, int]:
+        """How many deliveries are in each state."""
+
+    async def oldest_waiting(self) -> Mapping[int, int]:
+        """For each urgency, when its longest waiting delivery was accepted."""
+
+    async def backup(self, target: str) -> None:
+        """Writes a consistent copy of the database to a new file."""
