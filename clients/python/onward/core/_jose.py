@@ -1,0 +1,63 @@
+"""The two encodings that JOSE rests on, read strictly.
+
+A signed text must have one spelling only, or two digests could name one signature. So
+base64url is accepted only as it would be written, and JSON only without duplicate
+names, about which readers disagree (RFC 8259 section 4).
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+
+from onward.core.errors import MalformedError
+
+
+def base64url(data: bytes) -> str:
+    """Encode without padding (RFC 7515 section 2)."""
+    return urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def from_base64url(text: str, what: str) -> bytes:
+    """Decode ``text``, which must be exactly what :func:`base64url` writes.
+
+    Args:
+        text: base64url without padding.
+        what: names the text in the error.
+
+    Raises:
+        MalformedError: padding, foreign characters, or bits after the last byte.
+    """
+    try:
+        data = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except ValueError:
+        data = None
+    if data is None or base64url(data) != text:
+        raise MalformedError(f"{what} is not canonical base64url without padding")
+    return data
+
+
+def json_object(text: str | bytes, what: str) -> dict[str, object]:
+    """Read a JSON object (bytes are UTF-8), refusing a name that occurs twice.
+
+    The caller bounds the length of ``text``.
+
+    Raises:
+        MalformedError: not a JSON object, or one that could be read in two ways.
+    """
+    try:
+        # json.loads would guess the encoding of bytes.
+        decoded = text.decode() if isinstance(text, bytes) else text
+        value = json.loads(decoded, object_pairs_hook=_unique)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise MalformedError(f"{what} is not a JSON object with unique names")
+    return value
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError
+    return members
