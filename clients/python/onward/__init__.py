@@ -1,1 +1,1 @@
-"""Onward: a federated exchange for signed referrals, with proof of custody and timing."""
+"""Onward: a federated exchange for signed referrals, with proof of custody."""

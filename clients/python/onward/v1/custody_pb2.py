@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17onward/v1/custody.proto\x12\tonward.v1\"\'\n\x10GetBundleRequest\x12\x13\n\x0breferral_id\x18\x01 \x01(\t\"#\n\x11GetBundleResponse\x12\x0e\n\x06\x62undle\x18\x01 \x01(\x0c\":\n\x11ListChainsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"C\n\x12ListChainsResponse\x12\x14\n\x0creferral_ids\x18\x01 \x03(\t\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xa3\x01\n\x0e\x43ustodyService\x12\x46\n\tGetBundle\x12\x1b.onward.v1.GetBundleRequest\x1a\x1c.onward.v1.GetBundleResponse\x12I\n\nListChains\x12\x1c.onward.v1.ListChainsRequest\x1a\x1d.onward.v1.ListChainsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17onward/v1/custody.proto\x12\tonward.v1\"3\n\x10GetBundleRequest\x12\x1f\n\x0breferral_id\x18\x01 \x01(\tR\nreferralId\"+\n\x11GetBundleResponse\x12\x16\n\x06\x62undle\x18\x01 \x01(\x0cR\x06\x62undle\"O\n\x11ListChainsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\"_\n\x12ListChainsResponse\x12!\n\x0creferral_ids\x18\x01 \x03(\tR\x0breferralIds\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xa3\x01\n\x0e\x43ustodyService\x12\x46\n\tGetBundle\x12\x1b.onward.v1.GetBundleRequest\x1a\x1c.onward.v1.GetBundleResponse\x12I\n\nListChains\x12\x1c.onward.v1.ListChainsRequest\x1a\x1d.onward.v1.ListChainsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,13 +32,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'onward.v1.custody_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETBUNDLEREQUEST']._serialized_start=38
-  _globals['_GETBUNDLEREQUEST']._serialized_end=77
-  _globals['_GETBUNDLERESPONSE']._serialized_start=79
-  _globals['_GETBUNDLERESPONSE']._serialized_end=114
-  _globals['_LISTCHAINSREQUEST']._serialized_start=116
-  _globals['_LISTCHAINSREQUEST']._serialized_end=174
-  _globals['_LISTCHAINSRESPONSE']._serialized_start=176
-  _globals['_LISTCHAINSRESPONSE']._serialized_end=243
-  _globals['_CUSTODYSERVICE']._serialized_start=246
-  _globals['_CUSTODYSERVICE']._serialized_end=409
+  _globals['_GETBUNDLEREQUEST']._serialized_end=89
+  _globals['_GETBUNDLERESPONSE']._serialized_start=91
+  _globals['_GETBUNDLERESPONSE']._serialized_end=134
+  _globals['_LISTCHAINSREQUEST']._serialized_start=136
+  _globals['_LISTCHAINSREQUEST']._serialized_end=215
+  _globals['_LISTCHAINSRESPONSE']._serialized_start=217
+  _globals['_LISTCHAINSRESPONSE']._serialized_end=312
+  _globals['_CUSTODYSERVICE']._serialized_start=315
+  _globals['_CUSTODYSERVICE']._serialized_end=478
 # @@protoc_insertion_point(module_scope)

@@ -27,7 +27,7 @@ from onward.v1 import log_pb2 as onward_dot_v1_dot_log__pb2
 from onward.v1 import vocabulary_pb2 as onward_dot_v1_dot_vocabulary__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19onward/v1/directory.proto\x12\tonward.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13onward/v1/log.proto\x1a\x1aonward/v1/vocabulary.proto\"\xba\x01\n\x0cStatementKey\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0b\n\x03jwk\x18\x02 \x01(\t\x12$\n\x06status\x18\x03 \x01(\x0e\x32\x14.onward.v1.KeyStatus\x12\x33\n\x0fnot_before_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0enot_after_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe7\x01\n\nContentKey\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12&\n\x05suite\x18\x02 \x01(\x0e\x32\x17.onward.v1.SealingSuite\x12\x12\n\npublic_key\x18\x03 \x01(\x0c\x12$\n\x06status\x18\x04 \x01(\x0e\x32\x14.onward.v1.KeyStatus\x12\x33\n\x0fnot_before_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0enot_after_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xba\x02\n\x06Member\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12#\n\x04kind\x18\x03 \x01(\x0e\x32\x15.onward.v1.MemberKind\x12\x1e\n\x05roles\x18\x04 \x03(\x0e\x32\x0f.onward.v1.Role\x12\x15\n\rjurisdictions\x18\x05 \x03(\t\x12\x0b\n\x03ori\x18\x06 \x01(\t\x12\'\n\x06status\x18\x07 \x01(\x0e\x32\x17.onward.v1.MemberStatus\x12/\n\x0estatement_keys\x18\x08 \x03(\x0b\x32\x17.onward.v1.StatementKey\x12+\n\x0c\x63ontent_keys\x18\t \x03(\x0b\x32\x15.onward.v1.ContentKey\x12\x1c\n\x14revoked_certificates\x18\n \x03(\x0c\" \n\x10GetMemberRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x11GetMemberResponse\x12+\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1a.onward.v1.LoggedStatement\";\n\x12ListMembersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x13ListMembersResponse\x12\"\n\x07members\x18\x01 \x03(\x0b\x32\x11.onward.v1.Member\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x18\n\x16GetExchangeKeysRequest\"F\n\x17GetExchangeKeysResponse\x12+\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1a.onward.v1.LoggedStatement\"O\n\x08KeyOffer\x12\x16\n\x0estatement_jwks\x18\x01 \x03(\t\x12+\n\x0c\x63ontent_keys\x18\x02 \x03(\x0b\x32\x15.onward.v1.ContentKey\"W\n\nPossession\x12\x0e\n\x06member\x18\x01 \x01(\t\x12\x14\n\x0ctoken_digest\x18\x02 \x01(\x0c\x12\x12\n\ncsr_digest\x18\x03 \x01(\x0c\x12\x0f\n\x07\x61nswers\x18\x04 \x03(\x0c\"L\n\x11RotateKeysRequest\x12\"\n\x05offer\x18\x01 \x01(\x0b\x32\x13.onward.v1.KeyOffer\x12\x13\n\x0bpossessions\x18\x02 \x03(\t\"T\n\x12RotateKeysResponse\x12\x12\n\nchallenges\x18\x01 \x03(\x0c\x12*\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x1a.onward.v1.LoggedStatement\"&\n\x17RenewCertificateRequest\x12\x0b\n\x03\x63sr\x18\x01 \x01(\x0c\"5\n\x18RenewCertificateResponse\x12\x19\n\x11\x63\x65rtificate_chain\x18\x01 \x01(\t2\xaa\x03\n\x10\x44irectoryService\x12\x46\n\tGetMember\x12\x1b.onward.v1.GetMemberRequest\x1a\x1c.onward.v1.GetMemberResponse\x12L\n\x0bListMembers\x12\x1d.onward.v1.ListMembersRequest\x1a\x1e.onward.v1.ListMembersResponse\x12X\n\x0fGetExchangeKeys\x12!.onward.v1.GetExchangeKeysRequest\x1a\".onward.v1.GetExchangeKeysResponse\x12I\n\nRotateKeys\x12\x1c.onward.v1.RotateKeysRequest\x1a\x1d.onward.v1.RotateKeysResponse\x12[\n\x10RenewCertificate\x12\".onward.v1.RenewCertificateRequest\x1a#.onward.v1.RenewCertificateResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19onward/v1/directory.proto\x12\tonward.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13onward/v1/log.proto\x1a\x1aonward/v1/vocabulary.proto\"\xeb\x01\n\x0cStatementKey\x12\x15\n\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x10\n\x03jwk\x18\x02 \x01(\tR\x03jwk\x12,\n\x06status\x18\x03 \x01(\x0e\x32\x14.onward.v1.KeyStatusR\x06status\x12\x42\n\x0fnot_before_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rnotBeforeTime\x12@\n\x0enot_after_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0cnotAfterTime\"\xa5\x02\n\nContentKey\x12\x15\n\x06key_id\x18\x01 \x01(\tR\x05keyId\x12-\n\x05suite\x18\x02 \x01(\x0e\x32\x17.onward.v1.SealingSuiteR\x05suite\x12\x1d\n\npublic_key\x18\x03 \x01(\x0cR\tpublicKey\x12,\n\x06status\x18\x04 \x01(\x0e\x32\x14.onward.v1.KeyStatusR\x06status\x12\x42\n\x0fnot_before_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rnotBeforeTime\x12@\n\x0enot_after_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0cnotAfterTime\"\xa7\x03\n\x06Member\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12!\n\x0c\x64isplay_name\x18\x02 \x01(\tR\x0b\x64isplayName\x12)\n\x04kind\x18\x03 \x01(\x0e\x32\x15.onward.v1.MemberKindR\x04kind\x12%\n\x05roles\x18\x04 \x03(\x0e\x32\x0f.onward.v1.RoleR\x05roles\x12$\n\rjurisdictions\x18\x05 \x03(\tR\rjurisdictions\x12\x10\n\x03ori\x18\x06 \x01(\tR\x03ori\x12/\n\x06status\x18\x07 \x01(\x0e\x32\x17.onward.v1.MemberStatusR\x06status\x12>\n\x0estatement_keys\x18\x08 \x03(\x0b\x32\x17.onward.v1.StatementKeyR\rstatementKeys\x12\x38\n\x0c\x63ontent_keys\x18\t \x03(\x0b\x32\x15.onward.v1.ContentKeyR\x0b\x63ontentKeys\x12\x31\n\x14revoked_certificates\x18\n \x03(\x0cR\x13revokedCertificates\"&\n\x10GetMemberRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\"I\n\x11GetMemberResponse\x12\x34\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1a.onward.v1.LoggedStatementR\x07\x63hanges\"P\n\x12ListMembersRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\"j\n\x13ListMembersResponse\x12+\n\x07members\x18\x01 \x03(\x0b\x32\x11.onward.v1.MemberR\x07members\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x18\n\x16GetExchangeKeysRequest\"O\n\x17GetExchangeKeysResponse\x12\x34\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1a.onward.v1.LoggedStatementR\x07\x63hanges\"k\n\x08KeyOffer\x12%\n\x0estatement_jwks\x18\x01 \x03(\tR\rstatementJwks\x12\x38\n\x0c\x63ontent_keys\x18\x02 \x03(\x0b\x32\x15.onward.v1.ContentKeyR\x0b\x63ontentKeys\"\x80\x01\n\nPossession\x12\x16\n\x06member\x18\x01 \x01(\tR\x06member\x12!\n\x0ctoken_digest\x18\x02 \x01(\x0cR\x0btokenDigest\x12\x1d\n\ncsr_digest\x18\x03 \x01(\x0cR\tcsrDigest\x12\x18\n\x07\x61nswers\x18\x04 \x03(\x0cR\x07\x61nswers\"`\n\x11RotateKeysRequest\x12)\n\x05offer\x18\x01 \x01(\x0b\x32\x13.onward.v1.KeyOfferR\x05offer\x12 \n\x0bpossessions\x18\x02 \x03(\tR\x0bpossessions\"h\n\x12RotateKeysResponse\x12\x1e\n\nchallenges\x18\x01 \x03(\x0cR\nchallenges\x12\x32\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x1a.onward.v1.LoggedStatementR\x06\x63hange\"+\n\x17RenewCertificateRequest\x12\x10\n\x03\x63sr\x18\x01 \x01(\x0cR\x03\x63sr\"G\n\x18RenewCertificateResponse\x12+\n\x11\x63\x65rtificate_chain\x18\x01 \x01(\tR\x10\x63\x65rtificateChain2\xaa\x03\n\x10\x44irectoryService\x12\x46\n\tGetMember\x12\x1b.onward.v1.GetMemberRequest\x1a\x1c.onward.v1.GetMemberResponse\x12L\n\x0bListMembers\x12\x1d.onward.v1.ListMembersRequest\x1a\x1e.onward.v1.ListMembersResponse\x12X\n\x0fGetExchangeKeys\x12!.onward.v1.GetExchangeKeysRequest\x1a\".onward.v1.GetExchangeKeysResponse\x12I\n\nRotateKeys\x12\x1c.onward.v1.RotateKeysRequest\x1a\x1d.onward.v1.RotateKeysResponse\x12[\n\x10RenewCertificate\x12\".onward.v1.RenewCertificateRequest\x1a#.onward.v1.RenewCertificateResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,35 +35,35 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'onward.v1.directory_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_STATEMENTKEY']._serialized_start=123
-  _globals['_STATEMENTKEY']._serialized_end=309
-  _globals['_CONTENTKEY']._serialized_start=312
-  _globals['_CONTENTKEY']._serialized_end=543
-  _globals['_MEMBER']._serialized_start=546
-  _globals['_MEMBER']._serialized_end=860
-  _globals['_GETMEMBERREQUEST']._serialized_start=862
-  _globals['_GETMEMBERREQUEST']._serialized_end=894
-  _globals['_GETMEMBERRESPONSE']._serialized_start=896
-  _globals['_GETMEMBERRESPONSE']._serialized_end=960
-  _globals['_LISTMEMBERSREQUEST']._serialized_start=962
-  _globals['_LISTMEMBERSREQUEST']._serialized_end=1021
-  _globals['_LISTMEMBERSRESPONSE']._serialized_start=1023
-  _globals['_LISTMEMBERSRESPONSE']._serialized_end=1105
-  _globals['_GETEXCHANGEKEYSREQUEST']._serialized_start=1107
-  _globals['_GETEXCHANGEKEYSREQUEST']._serialized_end=1131
-  _globals['_GETEXCHANGEKEYSRESPONSE']._serialized_start=1133
-  _globals['_GETEXCHANGEKEYSRESPONSE']._serialized_end=1203
-  _globals['_KEYOFFER']._serialized_start=1205
-  _globals['_KEYOFFER']._serialized_end=1284
-  _globals['_POSSESSION']._serialized_start=1286
-  _globals['_POSSESSION']._serialized_end=1373
-  _globals['_ROTATEKEYSREQUEST']._serialized_start=1375
-  _globals['_ROTATEKEYSREQUEST']._serialized_end=1451
-  _globals['_ROTATEKEYSRESPONSE']._serialized_start=1453
-  _globals['_ROTATEKEYSRESPONSE']._serialized_end=1537
-  _globals['_RENEWCERTIFICATEREQUEST']._serialized_start=1539
-  _globals['_RENEWCERTIFICATEREQUEST']._serialized_end=1577
-  _globals['_RENEWCERTIFICATERESPONSE']._serialized_start=1579
-  _globals['_RENEWCERTIFICATERESPONSE']._serialized_end=1632
-  _globals['_DIRECTORYSERVICE']._serialized_start=1635
-  _globals['_DIRECTORYSERVICE']._serialized_end=2061
+  _globals['_STATEMENTKEY']._serialized_end=358
+  _globals['_CONTENTKEY']._serialized_start=361
+  _globals['_CONTENTKEY']._serialized_end=654
+  _globals['_MEMBER']._serialized_start=657
+  _globals['_MEMBER']._serialized_end=1080
+  _globals['_GETMEMBERREQUEST']._serialized_start=1082
+  _globals['_GETMEMBERREQUEST']._serialized_end=1120
+  _globals['_GETMEMBERRESPONSE']._serialized_start=1122
+  _globals['_GETMEMBERRESPONSE']._serialized_end=1195
+  _globals['_LISTMEMBERSREQUEST']._serialized_start=1197
+  _globals['_LISTMEMBERSREQUEST']._serialized_end=1277
+  _globals['_LISTMEMBERSRESPONSE']._serialized_start=1279
+  _globals['_LISTMEMBERSRESPONSE']._serialized_end=1385
+  _globals['_GETEXCHANGEKEYSREQUEST']._serialized_start=1387
+  _globals['_GETEXCHANGEKEYSREQUEST']._serialized_end=1411
+  _globals['_GETEXCHANGEKEYSRESPONSE']._serialized_start=1413
+  _globals['_GETEXCHANGEKEYSRESPONSE']._serialized_end=1492
+  _globals['_KEYOFFER']._serialized_start=1494
+  _globals['_KEYOFFER']._serialized_end=1601
+  _globals['_POSSESSION']._serialized_start=1604
+  _globals['_POSSESSION']._serialized_end=1732
+  _globals['_ROTATEKEYSREQUEST']._serialized_start=1734
+  _globals['_ROTATEKEYSREQUEST']._serialized_end=1830
+  _globals['_ROTATEKEYSRESPONSE']._serialized_start=1832
+  _globals['_ROTATEKEYSRESPONSE']._serialized_end=1936
+  _globals['_RENEWCERTIFICATEREQUEST']._serialized_start=1938
+  _globals['_RENEWCERTIFICATEREQUEST']._serialized_end=1981
+  _globals['_RENEWCERTIFICATERESPONSE']._serialized_start=1983
+  _globals['_RENEWCERTIFICATERESPONSE']._serialized_end=2054
+  _globals['_DIRECTORYSERVICE']._serialized_start=2057
+  _globals['_DIRECTORYSERVICE']._serialized_end=2483
 # @@protoc_insertion_point(module_scope)

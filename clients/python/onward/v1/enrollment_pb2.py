@@ -26,7 +26,7 @@ from onward.v1 import directory_pb2 as onward_dot_v1_dot_directory__pb2
 from onward.v1 import log_pb2 as onward_dot_v1_dot_log__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aonward/v1/enrollment.proto\x12\tonward.v1\x1a\x19onward/v1/directory.proto\x1a\x13onward/v1/log.proto\"X\n\x16StartEnrollmentRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0b\n\x03\x63sr\x18\x02 \x01(\x0c\x12\"\n\x05offer\x18\x03 \x01(\x0b\x32\x13.onward.v1.KeyOffer\"-\n\x17StartEnrollmentResponse\x12\x12\n\nchallenges\x18\x01 \x03(\x0c\"p\n\x19\x43ompleteEnrollmentRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0b\n\x03\x63sr\x18\x02 \x01(\x0c\x12\"\n\x05offer\x18\x03 \x01(\x0b\x32\x13.onward.v1.KeyOffer\x12\x13\n\x0bpossessions\x18\x04 \x03(\t\"\x85\x01\n\x1a\x43ompleteEnrollmentResponse\x12\x19\n\x11\x63\x65rtificate_chain\x18\x01 \x01(\t\x12\x11\n\tserver_ca\x18\x02 \x01(\t\x12*\n\x06\x63hange\x18\x03 \x01(\x0b\x32\x1a.onward.v1.LoggedStatement\x12\r\n\x05trust\x18\x04 \x01(\t2\xd0\x01\n\x11\x45nrollmentService\x12X\n\x0fStartEnrollment\x12!.onward.v1.StartEnrollmentRequest\x1a\".onward.v1.StartEnrollmentResponse\x12\x61\n\x12\x43ompleteEnrollment\x12$.onward.v1.CompleteEnrollmentRequest\x1a%.onward.v1.CompleteEnrollmentResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aonward/v1/enrollment.proto\x12\tonward.v1\x1a\x19onward/v1/directory.proto\x1a\x13onward/v1/log.proto\"k\n\x16StartEnrollmentRequest\x12\x14\n\x05token\x18\x01 \x01(\tR\x05token\x12\x10\n\x03\x63sr\x18\x02 \x01(\x0cR\x03\x63sr\x12)\n\x05offer\x18\x03 \x01(\x0b\x32\x13.onward.v1.KeyOfferR\x05offer\"9\n\x17StartEnrollmentResponse\x12\x1e\n\nchallenges\x18\x01 \x03(\x0cR\nchallenges\"\x90\x01\n\x19\x43ompleteEnrollmentRequest\x12\x14\n\x05token\x18\x01 \x01(\tR\x05token\x12\x10\n\x03\x63sr\x18\x02 \x01(\x0cR\x03\x63sr\x12)\n\x05offer\x18\x03 \x01(\x0b\x32\x13.onward.v1.KeyOfferR\x05offer\x12 \n\x0bpossessions\x18\x04 \x03(\tR\x0bpossessions\"\xb0\x01\n\x1a\x43ompleteEnrollmentResponse\x12+\n\x11\x63\x65rtificate_chain\x18\x01 \x01(\tR\x10\x63\x65rtificateChain\x12\x1b\n\tserver_ca\x18\x02 \x01(\tR\x08serverCa\x12\x32\n\x06\x63hange\x18\x03 \x01(\x0b\x32\x1a.onward.v1.LoggedStatementR\x06\x63hange\x12\x14\n\x05trust\x18\x04 \x01(\tR\x05trust2\xd0\x01\n\x11\x45nrollmentService\x12X\n\x0fStartEnrollment\x12!.onward.v1.StartEnrollmentRequest\x1a\".onward.v1.StartEnrollmentResponse\x12\x61\n\x12\x43ompleteEnrollment\x12$.onward.v1.CompleteEnrollmentRequest\x1a%.onward.v1.CompleteEnrollmentResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,13 +34,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'onward.v1.enrollment_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_STARTENROLLMENTREQUEST']._serialized_start=89
-  _globals['_STARTENROLLMENTREQUEST']._serialized_end=177
-  _globals['_STARTENROLLMENTRESPONSE']._serialized_start=179
-  _globals['_STARTENROLLMENTRESPONSE']._serialized_end=224
-  _globals['_COMPLETEENROLLMENTREQUEST']._serialized_start=226
-  _globals['_COMPLETEENROLLMENTREQUEST']._serialized_end=338
-  _globals['_COMPLETEENROLLMENTRESPONSE']._serialized_start=341
-  _globals['_COMPLETEENROLLMENTRESPONSE']._serialized_end=474
-  _globals['_ENROLLMENTSERVICE']._serialized_start=477
-  _globals['_ENROLLMENTSERVICE']._serialized_end=685
+  _globals['_STARTENROLLMENTREQUEST']._serialized_end=196
+  _globals['_STARTENROLLMENTRESPONSE']._serialized_start=198
+  _globals['_STARTENROLLMENTRESPONSE']._serialized_end=255
+  _globals['_COMPLETEENROLLMENTREQUEST']._serialized_start=258
+  _globals['_COMPLETEENROLLMENTREQUEST']._serialized_end=402
+  _globals['_COMPLETEENROLLMENTRESPONSE']._serialized_start=405
+  _globals['_COMPLETEENROLLMENTRESPONSE']._serialized_end=581
+  _globals['_ENROLLMENTSERVICE']._serialized_start=584
+  _globals['_ENROLLMENTSERVICE']._serialized_end=792
 # @@protoc_insertion_point(module_scope)

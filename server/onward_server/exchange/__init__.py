@@ -1,0 +1,1 @@
+"""What the exchange decides. No gRPC, no HTTP: only the domain."""

@@ -1,0 +1,1 @@
+"""Translate between the wire and the domain, and nothing else."""
