@@ -141,7 +141,11 @@ class TokenRow:
 
 @dataclass(frozen=True, slots=True)
 class UploadRow:
-    """Content that was uploaded, complete, and is not named by a referral yet."""
+    """An upload by one member: content that no referral names yet.
+
+    Attributes:
+        uploaded_ms: when it began; from its completion on, when it was completed.
+    """
 
     digest: bytes
     uploader: str
@@ -239,15 +243,18 @@ class Writer(Protocol):
     async def release_all(self) -> None:
         """Ends all leases: at start, when no stream can be open."""
 
-    async def put_chunk(
-        self, digest: bytes, uploader: str, position: int, data: bytes
-    ) -> None:
-        """Keeps one chunk of an upload that is not complete; replaces by position."""
+    async def put_chunk(self, row: UploadRow, position: int, data: bytes) -> None:
+        """Keeps one chunk, at most 1 MiB, of an upload that is not complete.
+
+        Chunks count from position 0; one with the same position is replaced. Uploads
+        of the same content by several members do not touch each other.
+        """
 
     async def complete_upload(self, row: UploadRow) -> None:
         """Makes the chunks of this uploader's upload the content of that digest.
 
-        Content that is stored already stays; the chunks are then dropped.
+        The caller has checked that they are. Content that is stored already stays;
+        the chunks are then dropped.
         """
 
     async def drop_uploads(self, before_ms: int) -> int:
