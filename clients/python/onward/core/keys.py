@@ -81,8 +81,8 @@ class StatementPublicKey:
     jwk: str
     _key: _PublicKey = field(repr=False, compare=False)
 
-    @classmethod
-    def from_jwk(cls, text: str) -> Self:
+    @staticmethod
+    def from_jwk(text: str) -> StatementPublicKey:
         """Read a JWK (RFC 7517): the required members, and no private ones.
 
         ``alg``, ``kid`` and ``use`` are ignored, since the key itself determines them.
@@ -95,14 +95,8 @@ class StatementPublicKey:
         members = json_object(text, "the JWK")
         algorithm = _ALGORITHM_BY_JWK.get(_kind(members))
         if algorithm is None:
-            raise MalformedError("the JWK must be an Ed25519, P-256 or P-384 key")
-        return cls._of(algorithm, _public_key(algorithm, _coordinates(members)))
-
-    @classmethod
-    def _of(cls, algorithm: str, key: _PublicKey) -> Self:
-        jwk = json.dumps(_jwk_members(key), separators=(",", ":"), sort_keys=True)
-        key_id = base64url(sha256(jwk.encode()).digest())
-        return cls(algorithm, key_id, jwk, key)
+            raise MalformedError("a statement key must be Ed25519, P-256 or P-384")
+        return _described(_public_key(algorithm, _coordinates(members)))
 
     def verify(self, signature: bytes, message: bytes) -> None:
         """Check ``signature`` (JOSE form: 64 bytes, or ``r || s``) over ``message``.
@@ -134,7 +128,7 @@ class StatementPrivateKey:
 
     def __init__(self, key: Ed25519PrivateKey | ec.EllipticCurvePrivateKey) -> None:
         self._key: _PrivateKey = key
-        self.public = StatementPublicKey._of(_algorithm(key), key.public_key())  # noqa: SLF001 - two halves of one key
+        self.public = _described(key.public_key())
 
     @classmethod
     def generate(cls, algorithm: str = _EDDSA) -> Self:
@@ -146,7 +140,7 @@ class StatementPrivateKey:
         if algorithm == _EDDSA:
             return cls(Ed25519PrivateKey.generate())
         if algorithm not in _CURVES:
-            raise MalformedError(f"a key's algorithm is one of {_listed()}")
+            raise MalformedError(f"a key's algorithm is one of {', '.join(ALGORITHMS)}")
         return cls(ec.generate_private_key(_CURVES[algorithm].curve))
 
     @classmethod
@@ -165,7 +159,7 @@ class StatementPrivateKey:
         except (ValueError, UnsupportedAlgorithm):
             raise MalformedError("not a private key in PEM (PKCS #8)") from None
         if not isinstance(key, Ed25519PrivateKey | ec.EllipticCurvePrivateKey):
-            raise MalformedError("the private key must be Ed25519, P-256 or P-384")
+            raise MalformedError("a statement key must be Ed25519, P-256 or P-384")
         return cls(key)
 
     def to_pem(self) -> bytes:
@@ -198,17 +192,21 @@ class StatementPrivateKey:
         return f"StatementPrivateKey({self.algorithm}, key_id={self.key_id!r})"
 
 
-def _listed() -> str:
-    return ", ".join(ALGORITHMS)
-
-
-def _algorithm(key: _PrivateKey) -> str:
-    if isinstance(key, Ed25519PrivateKey):
+def _algorithm(key: _PublicKey | _PrivateKey) -> str:
+    if isinstance(key, Ed25519PublicKey | Ed25519PrivateKey):
         return _EDDSA
     algorithm = _ALGORITHM_BY_CURVE.get(key.curve.name)
     if algorithm is None:
-        raise MalformedError("the private key must be Ed25519, P-256 or P-384")
+        raise MalformedError("a statement key must be Ed25519, P-256 or P-384")
     return algorithm
+
+
+def _described(key: _PublicKey) -> StatementPublicKey:
+    algorithm = _algorithm(key)
+    members = _jwk_members(algorithm, key)
+    jwk = json.dumps(members, separators=(",", ":"), sort_keys=True)
+    key_id = base64url(sha256(jwk.encode()).digest())
+    return StatementPublicKey(algorithm, key_id, jwk, key)
 
 
 def _kind(members: Mapping[str, object]) -> tuple[object, object]:
@@ -262,10 +260,10 @@ def _check_ed25519_point(raw: bytes) -> None:
         raise MalformedError("the JWK is no usable point of its curve")
 
 
-def _jwk_members(key: _PublicKey) -> dict[str, str]:
+def _jwk_members(algorithm: str, key: _PublicKey) -> dict[str, str]:
     if isinstance(key, Ed25519PublicKey):
         return {"crv": "Ed25519", "kty": "OKP", "x": base64url(key.public_bytes_raw())}
-    curve = _CURVES[_ALGORITHM_BY_CURVE[key.curve.name]]
+    curve = _CURVES[algorithm]
     point = key.public_numbers()
     return {
         "crv": curve.name,

@@ -11,7 +11,6 @@ and each field of the message at most once.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -21,24 +20,41 @@ from uuid import UUID
 
 from google.protobuf.message import DecodeError
 
-from onward.core._jose import base64url, from_base64url, json_object
-from onward.core.errors import MalformedError, Reason, TooLargeError, VerificationError
+from onward.core._jws import (
+    MAX_JWS_SIZE,
+    check_signature,
+    parse_jws,
+    sign_jws,
+    verify_jws,
+)
+from onward.core.errors import MalformedError
 from onward.core.identity import SpiffeId
-from onward.core.keys import ALGORITHMS, StatementPrivateKey, StatementPublicKey
+from onward.core.keys import StatementPrivateKey, StatementPublicKey
 from onward.v1 import statement_pb2
+
+__all__ = [
+    "MAX_STATEMENT_SIZE",
+    "POSSESSION_TYPE",
+    "STATEMENT_TYPE",
+    "SignedStatement",
+    "UnverifiedStatement",
+    "is_statement_id",
+    "new_statement_id",
+    "parse_statement",
+    "sign_jws",
+    "sign_statement",
+    "statement_digest",
+    "verify_jws",
+]
 
 STATEMENT_TYPE: Final = "onward-statement+jws"
 POSSESSION_TYPE: Final = "onward-possession+jws"
 
-MAX_STATEMENT_SIZE: Final = 65536
+MAX_STATEMENT_SIZE: Final = MAX_JWS_SIZE
 """Of the compact form, in bytes (``statement.proto``)."""
 
-_MAX_HEADER_SIZE: Final = 512  # base64url; the three members need about 140
 _MAX_ORIGIN_SIZE: Final = 255
 _DIGEST_SIZE: Final = 32
-_JWS_PARTS: Final = 3
-_HEADER_MEMBERS: Final = {"alg", "kid", "typ"}
-_KEY_ID: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _UUID7: Final = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 )
@@ -97,7 +113,7 @@ class UnverifiedStatement(_Statement):
         Raises:
             VerificationError: SIGNATURE_INVALID: not signed with ``key``.
         """
-        _verify_signature(self.jws, self.algorithm, self.key_id, key)
+        check_signature(self.jws, self.algorithm, self.key_id, key)
         return SignedStatement(
             self.jws, self.digest, self.key_id, self.algorithm, self.message
         )
@@ -110,7 +126,7 @@ def parse_statement(jws: str) -> UnverifiedStatement:
         TooLargeError: over :data:`MAX_STATEMENT_SIZE`.
         MalformedError: not of the one form that ``statement.proto`` describes.
     """
-    algorithm, key_id, payload = _parse_jws(jws, STATEMENT_TYPE)
+    algorithm, key_id, payload = parse_jws(jws, STATEMENT_TYPE)
     message = _parse_message(payload)
     return UnverifiedStatement(jws, statement_digest(jws), key_id, algorithm, message)
 
@@ -157,81 +173,6 @@ def new_statement_id(unix_ms: int, random: bytes) -> str:
     bits = int.from_bytes(random, "big")
     high, low = bits >> 62 & 0xFFF, bits & (1 << 62) - 1
     return str(UUID(int=unix_ms << 80 | 7 << 76 | high << 64 | 2 << 62 | low))
-
-
-def sign_jws(payload: bytes, typ: str, key: StatementPrivateKey) -> str:
-    """Sign ``payload`` as a compact JWS with the header ``alg``, ``kid``, ``typ``.
-
-    Raises:
-        TooLargeError: it would exceed :data:`MAX_STATEMENT_SIZE`.
-    """
-    header = json.dumps(
-        {"alg": key.algorithm, "kid": key.key_id, "typ": typ}, separators=(",", ":")
-    )
-    signing_input = f"{base64url(header.encode())}.{base64url(payload)}"
-    jws = f"{signing_input}.{base64url(key.sign(signing_input.encode()))}"
-    _check_size(jws)
-    return jws
-
-
-def verify_jws(jws: str, typ: str, key: StatementPublicKey) -> bytes:
-    """Return the payload of a compact JWS of type ``typ`` signed with ``key``.
-
-    Raises:
-        TooLargeError: over :data:`MAX_STATEMENT_SIZE`.
-        MalformedError: not a compact JWS with the header ``alg``, ``kid``, ``typ``.
-        VerificationError: SIGNATURE_INVALID: not signed with ``key``.
-    """
-    algorithm, key_id, payload = _parse_jws(jws, typ)
-    _verify_signature(jws, algorithm, key_id, key)
-    return payload
-
-
-def _parse_jws(jws: str, typ: str) -> tuple[str, str, bytes]:
-    """Return algorithm, key id and payload; the signature is only well-formed."""
-    _check_size(jws)
-    parts = jws.split(".") if jws.isascii() else []
-    if len(parts) != _JWS_PARTS:
-        raise MalformedError("not a compact JWS: three ASCII parts with dots between")
-    algorithm, key_id = _parse_header(parts[0], typ)
-    from_base64url(parts[2], "the JWS signature")
-    return algorithm, key_id, from_base64url(parts[1], "the JWS payload")
-
-
-def _verify_signature(
-    jws: str, algorithm: str, key_id: str, key: StatementPublicKey
-) -> None:
-    if (algorithm, key_id) != (key.algorithm, key.key_id):
-        raise VerificationError(
-            Reason.ERROR_REASON_SIGNATURE_INVALID,
-            f"the JWS names key {key_id} for {algorithm}, and was checked with "
-            f"key {key.key_id} for {key.algorithm}",
-        )
-    signing_input, _, signature = jws.rpartition(".")
-    key.verify(from_base64url(signature, "the JWS signature"), signing_input.encode())
-
-
-def _check_size(jws: str) -> None:
-    if len(jws) > MAX_STATEMENT_SIZE:
-        raise TooLargeError("the JWS", len(jws), MAX_STATEMENT_SIZE)
-
-
-def _parse_header(segment: str, typ: str) -> tuple[str, str]:
-    if len(segment) > _MAX_HEADER_SIZE:
-        raise TooLargeError("the JWS header", len(segment), _MAX_HEADER_SIZE)
-    header = json_object(from_base64url(segment, "the JWS header"), "the JWS header")
-    # That also refuses `crit`, and with it every extension that would change what the
-    # other parts mean (RFC 7515 4.1.11).
-    if header.keys() != _HEADER_MEMBERS:
-        raise MalformedError("the JWS header must have exactly alg, kid and typ")
-    algorithm, key_id = header["alg"], header["kid"]
-    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
-        raise MalformedError(f"the JWS alg must be one of {', '.join(ALGORITHMS)}")
-    if not isinstance(key_id, str) or not _KEY_ID.fullmatch(key_id):
-        raise MalformedError("the JWS kid must be a SHA-256 thumbprint, base64url")
-    if header["typ"] != typ:
-        raise MalformedError(f"the JWS typ must be {typ}")
-    return algorithm, key_id
 
 
 def _parse_message(payload: bytes) -> statement_pb2.Statement:
