@@ -1,0 +1,372 @@
+"""The configuration of an exchange: one TOML file, and the environment over it.
+
+Every value has a name of the form ``section.field`` and can be set by the environment
+variable ``ONWARD__SECTION__FIELD`` too, which wins over the file. A name that does not
+exist is refused, in both places: a misspelt limit must not silently be no limit.
+
+Secrets are never values: a field that ends in ``_file`` names a file, which only the
+exchange's user may read. Relative paths begin at ``exchange.data_dir``, and that one at
+the folder of the configuration file.
+
+:func:`load` is the only way in. The reference page and the file that ``onward-server
+init`` writes are made from the docstrings here, by :mod:`onward_server.config_pages`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+import msgspec
+
+from onward.core.errors import MalformedError
+from onward.core.identity import IdentityKind, SpiffeId
+
+ENVIRONMENT_PREFIX: Final = "ONWARD__"
+
+FILE_NAME: Final = "exchange.toml"
+"""What the configuration file is called in the folder that ``init`` makes."""
+
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+Seconds: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
+Rate: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
+Address: TypeAlias = Annotated[
+    str, msgspec.Meta(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+):[0-9]{1,5}$")
+]
+OptionalAddress: TypeAlias = Annotated[
+    str, msgspec.Meta(pattern=r"^((\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+):[0-9]{1,5})?$")
+]
+OptionalUrl: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^(https?://\S+)?$")]
+TrustDomain: TypeAlias = Annotated[
+    str, msgspec.Meta(pattern=r"^[a-z0-9._-]+$", max_length=255)
+]
+LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table of the file."""
+
+
+class Exchange(Section, frozen=True):
+    """Who this exchange is. Never changes after `onward-server init`."""
+
+    trust_domain: TrustDomain
+    """The trust domain: the part after `spiffe://` in the name of every member."""
+
+    origin: str = ""
+    """The log's origin, the first line of every checkpoint. Empty:
+    `<trust_domain>/log`."""
+
+    data_dir: Path = Path()
+    """Where everything is kept. Other relative paths begin here."""
+
+
+class Api(Section, frozen=True):
+    """The port for members: mutual TLS."""
+
+    listen: Address = "0.0.0.0:7443"
+    """Address and port to listen on. Port 0 takes a free one."""
+
+    server_name: str = "localhost"
+    """The DNS name that members check in the exchange's certificate."""
+
+    advertised: OptionalAddress = ""
+    """Host and port that members are told to connect to. Empty: `server_name` and the
+    port of `listen`."""
+
+    connection_age_seconds: Seconds = 3600
+    """When a connection is ended, gracefully, so that its certificate is checked
+    again."""
+
+    drain_seconds: Seconds = 20
+    """How long calls may go on after the exchange was told to stop."""
+
+
+class EnrolmentSection(Section, frozen=True):
+    """The port on which new members enrol: only the server has a certificate."""
+
+    listen: Address = "0.0.0.0:7444"
+    """Address and port to listen on. Port 0 takes a free one."""
+
+    advertised: OptionalAddress = ""
+    """Host and port that tokens name. Empty: `api.server_name` and the port of
+    `listen`."""
+
+    token_hours: Rate = 72
+    """How long a one-time token can be used."""
+
+    key_days: Count = 730
+    """How long the keys of a member are valid from its enrolment or rotation on."""
+
+    concurrent_calls: Count = 16
+    """Calls that this port serves at once. More are told to come back."""
+
+    calls_per_minute: Rate = 30
+    """Calls of one network address."""
+
+
+class Tls(Section, frozen=True):
+    """Certificates. Changed files are taken over without a restart."""
+
+    certificate_file: Path = Path("tls/server.pem")
+    """PEM: the exchange's certificate, then its issuers, the authority's included."""
+
+    key_file: Path = Path("tls/server.key")
+    """PEM: the private key of that certificate."""
+
+    client_ca_file: Path = Path("tls/ca.pem")
+    """PEM: the authorities whose certificates members may present."""
+
+    ca_certificate_file: Path = Path("tls/ca.pem")
+    """PEM: the authority that issues certificates to members."""
+
+    ca_key_file: Path = Path("tls/ca.key")
+    """PEM: the private key of that authority."""
+
+    member_certificate_days: Count = 90
+    """Lifetime of members' certificates."""
+
+    server_certificate_days: Count = 365
+    """Lifetime of the exchange's own certificate when the exchange issues it."""
+
+
+class Keys(Section, frozen=True):
+    """The keys that the exchange signs with."""
+
+    statement_key_file: Path = Path("keys/statement.key")
+    """PEM: signs the exchange's statements."""
+
+    log_key_file: Path = Path("keys/log.key")
+    """PEM, Ed25519: signs the log's checkpoints. Whoever has it can fork the log."""
+
+
+class Storage(Section, frozen=True):
+    """The database."""
+
+    database_file: Path = Path("db/exchange.sqlite")
+    """The SQLite database. On a local disk: never on a network file system."""
+
+    guard_file: Path = Path("guard/head")
+    """The last signed size and root. Keep it out of every backup and off the
+    database's disk where you can: it is what notices that an old copy was restored."""
+
+
+class Limits(Section, frozen=True):
+    """Bounds of what members may send, and the rhythm of streams."""
+
+    statement_size: Annotated[int, msgspec.Meta(ge=4096, le=65536)] = 65536
+    """Bytes of a statement's compact form."""
+
+    inline_content_size: Annotated[int, msgspec.Meta(ge=4096, le=1048576)] = 1048576
+    """Bytes of sealed content inside a request; larger content is uploaded."""
+
+    content_size: Annotated[int, msgspec.Meta(ge=4096, le=26214400)] = 26214400
+    """Bytes of sealed content that is uploaded."""
+
+    batch_items: Annotated[int, msgspec.Meta(ge=1, le=100)] = 100
+    """Items of one batch."""
+
+    clock_tolerance_seconds: Seconds = 300
+    """How far the time that a member claims may be from the exchange's clock."""
+
+    lease_seconds: Seconds = 60
+    """How long a delivery is leased to one stream."""
+
+    heartbeat_seconds: Seconds = 15
+    """Silence after which a stream gets a heartbeat."""
+
+    upload_hours: Rate = 24
+    """How long uploaded content that no referral names is kept."""
+
+
+class Quotas(Section, frozen=True):
+    """What one member may do. Beyond it calls fail with RESOURCE_EXHAUSTED."""
+
+    publish_per_second: Rate = 100
+    """Referrals, in the long run; each item of a batch counts."""
+
+    publish_burst: Count = 1000
+    """Referrals at once after a pause."""
+
+    statements_per_second: Rate = 200
+    """Recipients' and publishers' statements, in the long run."""
+
+    statements_burst: Count = 2000
+    """Statements at once after a pause."""
+
+    reads_per_second: Rate = 200
+    """All other calls, in the long run."""
+
+    reads_burst: Count = 2000
+    """Other calls at once after a pause."""
+
+    upload_bytes_per_second: Rate = 10485760
+    """Uploaded bytes, in the long run."""
+
+    upload_burst_bytes: Count = 104857600
+    """Uploaded bytes at once after a pause."""
+
+    streams: Count = 32
+    """Streams open at the same time."""
+
+
+class Telemetry(Section, frozen=True):
+    """What the exchange tells about itself: never content or personal data."""
+
+    log_level: LogLevel = "info"
+    """The least important log messages that are written, to standard error."""
+
+    otlp_endpoint: OptionalUrl = ""
+    """Where traces and metrics go by OTLP over gRPC, such as `http://localhost:4317`.
+    Empty: nowhere."""
+
+    otlp_interval_seconds: Seconds = 30
+    """How often metrics are sent."""
+
+    trace_ratio: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
+    """Which part of the traces that begin here is recorded, 0 to 1."""
+
+    prometheus_listen: OptionalAddress = ""
+    """Address and port where Prometheus reads metrics, such as `127.0.0.1:9464`.
+    Empty: nowhere. It is plain HTTP: keep it inside."""
+
+
+class Config(Section, frozen=True):
+    """The whole configuration. Paths are absolute and defaults filled in."""
+
+    exchange: Exchange
+    api: Api = Api()
+    enrolment: EnrolmentSection = EnrolmentSection()
+    tls: Tls = Tls()
+    keys: Keys = Keys()
+    storage: Storage = Storage()
+    limits: Limits = Limits()
+    quotas: Quotas = Quotas()
+    telemetry: Telemetry = Telemetry()
+
+    @property
+    def name(self) -> SpiffeId:
+        """The exchange's SPIFFE ID."""
+        return SpiffeId(self.exchange.trust_domain, IdentityKind.EXCHANGE, "")
+
+
+def load(path: Path, environment: Mapping[str, str]) -> Config:
+    """Reads a configuration file and the environment over it.
+
+    Args:
+        path: the TOML file.
+        environment: the process's environment; names that do not begin with
+            ``ONWARD__`` are not looked at.
+
+    Raises:
+        MalformedError: the file cannot be read, or a value is unknown, missing or not
+            allowed; ``field`` is its path.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MalformedError(
+            f"the configuration {path} cannot be read: {error.strerror}; make one with "
+            "`onward-server init`, or name another with --config or ONWARD_CONFIG"
+        ) from None
+    except ValueError as error:
+        raise MalformedError(f"the configuration {path} is no TOML: {error}") from None
+    return make(_overlaid(values, environment), path.resolve().parent, str(path))
+
+
+def make(values: Mapping[str, Any], base: Path, source: str) -> Config:
+    """Makes a configuration of plain values.
+
+    Args:
+        values: tables by section, as TOML has them.
+        base: where a relative ``exchange.data_dir`` begins; absolute.
+        source: names the values in errors.
+
+    Raises:
+        MalformedError: a value is unknown, missing or not allowed.
+    """
+    try:
+        config = msgspec.convert(values, Config, strict=False, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        rule, _, place = str(error).partition(" - at ")
+        field = place.strip("`").removeprefix("$.")
+        raise MalformedError(
+            f"{source}: {field + ': ' if field else ''}{rule}; docs/reference/"
+            "configuration.md has every name and bound",
+            field=field,
+        ) from None
+    return _complete(config, base)
+
+
+def port_of(address: str) -> int:
+    """Returns the port of ``host:port``."""
+    return int(address.rpartition(":")[2])
+
+
+def _decode(target: type, value: object) -> object:
+    """Makes paths of strings; TOML has none."""
+    if target is Path and isinstance(value, str) and value:
+        return Path(value)
+    msg = f"Expected a path, got `{type(value).__name__}`"
+    raise ValueError(msg)
+
+
+def _overlaid(
+    values: Mapping[str, Any], environment: Mapping[str, str]
+) -> dict[str, Any]:
+    """Returns the file's values with those of the environment in their places."""
+    merged = {
+        name: dict(table) if isinstance(table, dict) else table
+        for name, table in values.items()
+    }
+    for variable, value in environment.items():
+        if not variable.startswith(ENVIRONMENT_PREFIX):
+            continue
+        section, _, field = (
+            variable.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
+        )
+        table = merged.setdefault(section, {})
+        if not field or not isinstance(table, dict):
+            raise MalformedError(
+                f"the environment variable {variable} names no value; the form is "
+                f"{ENVIRONMENT_PREFIX}SECTION__FIELD"
+            )
+        table[field] = value
+    return merged
+
+
+def _complete(config: Config, base: Path) -> Config:
+    """Makes paths absolute, and fills in what follows from other values."""
+    data_dir = base / config.exchange.data_dir
+    api, enrolment = config.api, config.enrolment
+    host = api.server_name
+    completed = msgspec.structs.replace(
+        config,
+        exchange=msgspec.structs.replace(
+            config.exchange,
+            origin=config.exchange.origin or f"{config.exchange.trust_domain}/log",
+            data_dir=data_dir,
+        ),
+        api=msgspec.structs.replace(
+            api, advertised=api.advertised or f"{host}:{port_of(api.listen)}"
+        ),
+        enrolment=msgspec.structs.replace(
+            enrolment,
+            advertised=enrolment.advertised or f"{host}:{port_of(enrolment.listen)}",
+        ),
+    )
+    return msgspec.structs.replace(
+        completed,
+        tls=_absolute(completed.tls, data_dir),
+        keys=_absolute(completed.keys, data_dir),
+        storage=_absolute(completed.storage, data_dir),
+    )
+
+
+def _absolute(section: Any, base: Path) -> Any:  # noqa: ANN401 - any section, unchanged
+    """Returns a section whose paths begin at ``base``."""
+    values = msgspec.structs.asdict(section)
+    paths = {name: base / path for name, path in values.items() if "_file" in name}
+    return msgspec.structs.replace(section, **paths)
