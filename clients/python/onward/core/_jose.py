@@ -1,4 +1,4 @@
-"""The two encodings that JOSE rests on, read strictly.
+"""The two encodings that JOSE and the ids of keys rest on, read strictly.
 
 A signed text must have one spelling only, or two digests could name one signature. So
 base64url is accepted only as it would be written, and JSON only without duplicate
@@ -8,9 +8,14 @@ names, about which readers disagree (RFC 8259 section 4).
 from __future__ import annotations
 
 import json
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import Final
 
 from onward.core.errors import MalformedError
+
+# The last of 43 characters carries four bits, and two that must be zero.
+_SHA256_ID: Final = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 
 
 def base64url(data: bytes) -> str:
@@ -35,6 +40,11 @@ def from_base64url(text: str, what: str) -> bytes:
     if data is None or base64url(data) != text:
         raise MalformedError(f"{what} is not canonical base64url without padding")
     return data
+
+
+def is_key_id(text: str) -> bool:
+    """Whether ``text`` is base64url of a SHA-256, as all ids of keys are."""
+    return _SHA256_ID.fullmatch(text) is not None
 
 
 def json_object(text: str | bytes, what: str) -> dict[str, object]:

@@ -9,10 +9,9 @@ one text must name its digest.)
 from __future__ import annotations
 
 import json
-import re
 from typing import Final
 
-from onward.core._jose import base64url, from_base64url, json_object
+from onward.core._jose import base64url, from_base64url, is_key_id, json_object
 from onward.core.errors import MalformedError, Reason, TooLargeError, VerificationError
 from onward.core.keys import ALGORITHMS, StatementPrivateKey, StatementPublicKey
 
@@ -22,7 +21,6 @@ MAX_JWS_SIZE: Final = 65536
 _MAX_HEADER_SIZE: Final = 512  # base64url; the three members need about 140
 _PARTS: Final = 3
 _HEADER_MEMBERS: Final = {"alg", "kid", "typ"}
-_KEY_ID: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 def sign_jws(payload: bytes, typ: str, key: StatementPrivateKey) -> str:
@@ -109,7 +107,7 @@ def _parse_header(segment: str, typ: str) -> tuple[str, str]:
     algorithm, key_id = header["alg"], header["kid"]
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise MalformedError(f"the JWS alg must be one of {', '.join(ALGORITHMS)}")
-    if not isinstance(key_id, str) or not _KEY_ID.fullmatch(key_id):
+    if not isinstance(key_id, str) or not is_key_id(key_id):
         raise MalformedError("the JWS kid must be a SHA-256 thumbprint, base64url")
     if header["typ"] != typ:
         raise MalformedError(f"the JWS typ must be {typ}")

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.protobuf.message import DecodeError
 
 from onward.core._content_keys import ContentPrivateKey, ContentPublicKey, sealed_size
+from onward.core._jose import is_key_id
 from onward.core.errors import MalformedError, Reason, TooLargeError, VerificationError
 from onward.core.identity import SpiffeId
 from onward.core.statements import is_statement_id
@@ -110,11 +111,7 @@ def parse_sealed(data: bytes, max_size: int = MAX_SEALED_SIZE) -> SealedContent:
     if len(sealed.ciphertext) < _TAG_SIZE:
         raise MalformedError("no ciphertext is so short", field="ciphertext")
     _check_recipients([key.recipient for key in sealed.keys])
-    if len({(key.recipient, key.key_id) for key in sealed.keys}) != len(sealed.keys):
-        raise MalformedError("the content is sealed twice to one key", field="keys")
-    for key in sealed.keys:
-        if len(key.sealed) != sealed_size(key.suite, _KEY_SIZE):
-            raise MalformedError("a sealed key has the wrong size", field="keys")
+    _check_sealed_keys(sealed.keys)
     return sealed
 
 
@@ -216,6 +213,16 @@ def _check_recipients(recipients: Sequence[str]) -> None:
         )
     for recipient in recipients:
         SpiffeId.parse(recipient)
+
+
+def _check_sealed_keys(keys: Sequence[SealedKey]) -> None:
+    if len({(key.recipient, key.key_id) for key in keys}) != len(keys):
+        raise MalformedError("the content is sealed twice to one key", field="keys")
+    for key in keys:
+        if not is_key_id(key.key_id):
+            raise MalformedError("a sealed key names no key", field="keys.key_id")
+        if len(key.sealed) != sealed_size(key.suite, _KEY_SIZE):
+            raise MalformedError("a sealed key has the wrong size", field="keys.sealed")
 
 
 def _aad(referral_id: str) -> bytes:
