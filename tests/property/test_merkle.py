@@ -100,9 +100,7 @@ def test_a_consistency_proof_of_another_length_is_refused(
     shorter = st.integers(0, len(proof) - 1).map(lambda end: proof[:end])
     changed = data.draw(st.one_of(longer, shorter))
     with pytest.raises(VerificationError):
-        verify_consistency(
-            size1, size2, NAIVE.root(size1), NAIVE.root(size2), changed
-        )
+        verify_consistency(size1, size2, NAIVE.root(size1), NAIVE.root(size2), changed)
 
 
 @given(places(), st.integers(0, LARGEST))

@@ -64,6 +64,8 @@ class Tile:
 
     def cut(self, width: int) -> Tile:
         """Return the tile as it was when it had ``width`` hashes."""
+        if width == self.width:
+            return self
         rows = enumerate(self.rows)
         return Tile(tuple(nodes[: width >> height] for height, nodes in rows))
 
