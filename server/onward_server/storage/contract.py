@@ -176,7 +176,9 @@ class Loaded:
     Attributes:
         deliveries: of each needed referral, by referral id and recipient.
         statements: by digest. With ``jws`` empty: only what planning needs is read.
-        contents: which of the needed contents are stored, complete.
+        contents: of each needed content that is stored, complete, or was named by an
+            accepted referral, the id of that referral; empty for an upload that no
+            referral names yet.
     """
 
     head: CheckpointRow | None
@@ -184,7 +186,7 @@ class Loaded:
     deliveries: Mapping[tuple[str, str], DeliveryRow]
     statements: Mapping[bytes, StatementRow]
     tokens: Mapping[str, TokenRow]
-    contents: frozenset[bytes]
+    contents: Mapping[bytes, str]
 
 
 @dataclass(slots=True)

@@ -17,8 +17,11 @@ Two more rules stand beside the table. ``ANSWERS`` says which kinds of statement
 
 What a reader may find surprising:
 
-* A handover may be repeated in most states: a second desk, or the same desk after a
-  lost connection, may need the content again, and each time it goes out is logged.
+* A handover is possible in every state. A second desk, or the same desk after a lost
+  connection, may need the content again; and content may be on its way out at the
+  very moment in which a retraction or a decline is logged. That it went out is then a
+  fact, and is logged as one. Which states the exchange *begins* to give content out in
+  is another question: ``GIVES_CONTENT``.
 * ``RECEIVED`` stays allowed after a retraction: that a machine has the content is a
   fact which the publisher must learn all the more then.
 * Erasure never changes where a delivery stands, unless the content never went out.
@@ -48,6 +51,7 @@ _CLOSED = State.DELIVERY_STATE_CLOSED
 _CANCELLED = State.DELIVERY_STATE_CANCELLED
 _RETRACTION_PENDING = State.DELIVERY_STATE_RETRACTION_PENDING
 _RETRACTION_ANSWERED = State.DELIVERY_STATE_RETRACTION_ANSWERED
+_EXPIRED = State.DELIVERY_STATE_EXPIRED
 
 
 class Event(StrEnum):
@@ -86,7 +90,7 @@ TRANSITIONS: Mapping[State.ValueType, Mapping[Event, State.ValueType]] = (
             _ACCEPTED: {
                 _E.HANDOVER: _HANDED_OVER,
                 _E.RETRACTION: _CANCELLED,
-                _E.ERASURE: _CANCELLED,
+                _E.ERASURE: _EXPIRED,
             },
             _HANDED_OVER: {
                 _E.HANDOVER: _HANDED_OVER,
@@ -129,31 +133,40 @@ TRANSITIONS: Mapping[State.ValueType, Mapping[Event, State.ValueType]] = (
                 _E.ERASURE: _TAKEN,
             },
             _DECLINED: {
+                _E.HANDOVER: _DECLINED,
                 _E.TRANSFER: _TRANSFERRED,
                 _E.RETRACTION: _RETRACTION_PENDING,
                 _E.ERASURE: _DECLINED,
             },
             _TRANSFERRED: {
+                _E.HANDOVER: _TRANSFERRED,
                 _E.RETRACTION: _RETRACTION_PENDING,
                 _E.ERASURE: _TRANSFERRED,
             },
             _CLOSED: {
+                _E.HANDOVER: _CLOSED,
                 _E.OUTCOME: _TAKEN,
                 _E.CLOSING_OUTCOME: _CLOSED,
                 _E.RETRACTION: _RETRACTION_PENDING,
                 _E.ERASURE: _CLOSED,
             },
             _CANCELLED: {
-                _E.RETRACTION: _CANCELLED,
+                _E.HANDOVER: _RETRACTION_PENDING,
                 _E.ERASURE: _CANCELLED,
             },
+            _EXPIRED: {
+                _E.HANDOVER: _HANDED_OVER,
+                _E.RETRACTION: _CANCELLED,
+            },
             _RETRACTION_PENDING: {
+                _E.HANDOVER: _RETRACTION_PENDING,
                 _E.RECEIVED: _RETRACTION_PENDING,
                 _E.RECEIVED_INVALID: _RETRACTION_PENDING,
                 _E.RETRACTION_REPLY: _RETRACTION_ANSWERED,
                 _E.ERASURE: _RETRACTION_PENDING,
             },
             _RETRACTION_ANSWERED: {
+                _E.HANDOVER: _RETRACTION_ANSWERED,
                 _E.RETRACTION_REPLY: _RETRACTION_ANSWERED,
                 _E.ERASURE: _RETRACTION_ANSWERED,
             },
@@ -203,6 +216,9 @@ WHOLE_REFERRAL = frozenset({Event.RETRACTION, Event.ERASURE})
 
 WAITING = frozenset({_ACCEPTED, _HANDED_OVER})
 """States in which the content must still be given out (again)."""
+
+GIVES_CONTENT = WAITING | {_INVALID, _RECEIVED, _ACKNOWLEDGED, _TAKEN}
+"""States in which the exchange begins to give content out when it is asked for."""
 
 _VERIFIED = vocabulary_pb2.CONTENT_CHECK_VERIFIED
 _PLAIN_EVENTS = MappingProxyType(

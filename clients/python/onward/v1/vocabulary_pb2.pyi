@@ -807,11 +807,13 @@ class _DeliveryStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deliver
     DELIVERY_STATE_CLOSED: _DeliveryState.ValueType  # 9
     """A closing outcome was reported."""
     DELIVERY_STATE_CANCELLED: _DeliveryState.ValueType  # 10
-    """Retracted or expired before the content ever went out."""
+    """Retracted before the content ever went out."""
     DELIVERY_STATE_RETRACTION_PENDING: _DeliveryState.ValueType  # 11
     """Retracted after the content went out; the recipient's reply is awaited."""
     DELIVERY_STATE_RETRACTION_ANSWERED: _DeliveryState.ValueType  # 12
     """The recipient said what it did about the retraction."""
+    DELIVERY_STATE_EXPIRED: _DeliveryState.ValueType  # 13
+    """The content was erased before it ever went out."""
 
 class DeliveryState(_DeliveryState, metaclass=_DeliveryStateEnumTypeWrapper):
     """The state of one delivery. It follows from the statements by one transition table,
@@ -839,9 +841,11 @@ DELIVERY_STATE_TRANSFERRED: DeliveryState.ValueType  # 8
 DELIVERY_STATE_CLOSED: DeliveryState.ValueType  # 9
 """A closing outcome was reported."""
 DELIVERY_STATE_CANCELLED: DeliveryState.ValueType  # 10
-"""Retracted or expired before the content ever went out."""
+"""Retracted before the content ever went out."""
 DELIVERY_STATE_RETRACTION_PENDING: DeliveryState.ValueType  # 11
 """Retracted after the content went out; the recipient's reply is awaited."""
 DELIVERY_STATE_RETRACTION_ANSWERED: DeliveryState.ValueType  # 12
 """The recipient said what it did about the retraction."""
+DELIVERY_STATE_EXPIRED: DeliveryState.ValueType  # 13
+"""The content was erased before it ever went out."""
 Global___DeliveryState: _TypeAlias = DeliveryState  # noqa: Y015

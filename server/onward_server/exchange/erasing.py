@@ -1,0 +1,150 @@
+"""Erasing content: on request, by a legal duty, or when its time is over.
+
+What is erased is the sealed content, beyond recovery. The statements stay, and so do
+all proofs: who sent what to whom, and when. That it was erased, why, and who asked for
+it, is itself a logged statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from onward.core import custody
+from onward.core.errors import OnwardError
+from onward.v1 import statement_pb2, vocabulary_pb2
+from onward_server.exchange.clock import Clock
+from onward_server.exchange.directory import Caller
+from onward_server.exchange.draft import Draft
+from onward_server.exchange.ledger import Ledger
+from onward_server.exchange.limits import Limits
+from onward_server.exchange.publishing import require_role
+from onward_server.exchange.receipts import Logged
+from onward_server.exchange.submission import moved, referral_unknown
+from onward_server.storage.contract import Needs, ReferralRow, Store
+
+_SWEEP_AT_ONCE = 200
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureChange:
+    """The change: the content of a referral is erased."""
+
+    referral_id: str
+    acceptance_digest: bytes
+    reason: vocabulary_pb2.ErasureReason.ValueType
+    requested_by: str
+    citation: str = ""
+
+    @property
+    def needs(self) -> Needs:
+        """The referral and its deliveries."""
+        return Needs(referrals={self.referral_id})
+
+    def plan(self, draft: Draft) -> Sequence[int]:
+        """Logs an ``Erasure``; nothing when it was erased already."""
+        referral = draft.referral(self.referral_id)
+        if referral is None:
+            raise referral_unknown(self.referral_id)
+        if referral.erased:
+            return []
+        for delivery in draft.deliveries(self.referral_id):
+            draft.put_delivery(moved(delivery, custody.Event.ERASURE, draft.now_ms))
+        draft.put_referral(replace(referral, erased=True))
+        draft.erase_content(referral.content_digest)
+        statement = draft.say(
+            referral_id=self.referral_id,
+            previous=self.acceptance_digest,
+            erasure=statement_pb2.Erasure(
+                content_digest=referral.content_digest,
+                reason=self.reason,
+                requested_by=self.requested_by,
+                citation=self.citation,
+            ),
+        )
+        return [draft.log(statement, watchers=referral.watchers)]
+
+
+class Erasing:
+    """Erases content."""
+
+    def __init__(
+        self, ledger: Ledger, store: Store, clock: Clock, limits: Limits
+    ) -> None:
+        self._ledger = ledger
+        self._store = store
+        self._clock = clock
+        self._limits = limits
+
+    async def by_publisher(self, caller: Caller, referral_id: str) -> Logged:
+        """Erases what the caller published.
+
+        Raises:
+            UnknownError: ``REFERRAL_UNKNOWN``.
+        """
+        require_role(caller, vocabulary_pb2.ROLE_PUBLISHER)
+        row = await self._store.referral(referral_id)
+        if row is None or row.rejected or row.publisher != caller.name:
+            raise referral_unknown(referral_id)
+        reason = vocabulary_pb2.ERASURE_REASON_PUBLISHER_REQUEST
+        return await self._erase(row, reason, caller.name)
+
+    async def by_operator(
+        self, caller: Caller, referral_id: str, citation: str
+    ) -> Logged:
+        """Erases by a legal duty, which ``citation`` names.
+
+        Raises:
+            UnknownError: ``REFERRAL_UNKNOWN``.
+        """
+        require_role(caller, vocabulary_pb2.ROLE_OPERATOR)
+        row = await self._store.referral(referral_id)
+        if row is None or row.rejected:
+            raise referral_unknown(referral_id)
+        reason = vocabulary_pb2.ERASURE_REASON_LEGAL_DUTY
+        return await self._erase(row, reason, caller.name, citation)
+
+    async def sweep(self) -> int:
+        """Erases what is due by retention, and drops uploads that nobody named.
+
+        Returns how many contents were erased. One that cannot be erased now does not
+        keep the others from it.
+        """
+        now = self._clock.now_ms()
+        erased = 0
+        for referral_id in await self._store.expired(now, _SWEEP_AT_ONCE):
+            row = await self._store.referral(referral_id)
+            if row is None:
+                continue
+            try:
+                reason = vocabulary_pb2.ERASURE_REASON_RETENTION_ENDED
+                await self._erase(row, reason, self._ledger.exchange)
+                erased += 1
+            except OnwardError as error:
+                _log.warning("erasing.failed", reason=error.reason_name)
+        before = now - int(self._limits.upload_kept * 1000)
+        await self._ledger.write(lambda writer: writer.drop_uploads(before))
+        return erased
+
+    async def _erase(
+        self,
+        row: ReferralRow,
+        reason: vocabulary_pb2.ErasureReason.ValueType,
+        requested_by: str,
+        citation: str = "",
+    ) -> Logged:
+        """Erases once; a second time returns the first erasure."""
+        (acceptance,) = await self._store.statements([row.answer_index])
+        change = ErasureChange(
+            row.referral_id, acceptance.digest, reason, requested_by, citation
+        )
+        logged = await self._ledger.apply(change)
+        if not logged:
+            chain = await self._store.chain(row.referral_id)
+            index = next(entry.log_index for entry in chain if entry.kind == "erasure")
+            logged = await self._ledger.logged([index])
+        return logged[0]

@@ -1,0 +1,469 @@
+"""Publishing a referral, in the eleven steps of DESIGN.md section 8.
+
+1.  The caller is an active member with the publisher role.
+2.  Sizes and shape.
+3.  The signature holds, with a key that is valid now.
+4.  The issuer is the caller.
+5.  Id and digest: the same bytes return the original acceptance and receipt; the same
+    id with other bytes is refused. For ever, not in a window.
+6.  The recipients exist, are active, and have the content keys for which the content
+    is sealed.
+7.  The disclosure policy allows it. If not, the refusal is signed and logged.
+8.  The content is the one whose digest was signed.
+9.  ``seen`` is a checkpoint of ours, and the time is plausible.
+10. Referral, acceptance and deliveries are appended.
+11. The recipients are woken (by the ledger, after the commit).
+
+Steps 1 to 4 and 6 to 9 are verified outside the ledger, so that they cost its one
+writer nothing; 5 and 10 are planned in it, in the log's order. A retry must get its
+original answer even when the world has changed since: so when any step refuses, the
+last question is whether exactly these bytes were answered before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from onward.core import custody
+from onward.core.directory import MemberEntry
+from onward.core.errors import (
+    ConflictError,
+    ForbiddenError,
+    OnwardError,
+    Reason,
+    StateError,
+    TooLargeError,
+    UnknownError,
+    VerificationError,
+)
+from onward.core.sealing import parse_sealed
+from onward.core.statements import UnverifiedStatement, parse_statement
+from onward.v1 import content_pb2, statement_pb2, vocabulary_pb2
+from onward_server.exchange.clock import Clock, timestamp_ms, to_datetime
+from onward_server.exchange.deadlines import deadlines
+from onward_server.exchange.directory import Caller
+from onward_server.exchange.draft import Draft
+from onward_server.exchange.ledger import Ledger
+from onward_server.exchange.limits import Limits
+from onward_server.exchange.policy import DisclosurePolicy, Refusal
+from onward_server.exchange.reading import Reader, Signed
+from onward_server.exchange.receipts import Logged
+from onward_server.storage.contract import (
+    DeliveryRow,
+    Needs,
+    ReferralRow,
+    Store,
+    UploadRow,
+)
+
+_PUBLISHER = vocabulary_pb2.ROLE_PUBLISHER
+_RECIPIENT = vocabulary_pb2.ROLE_RECIPIENT
+_TRANSFER_OF = statement_pb2.REFERRAL_LINK_KIND_TRANSFER_OF
+_REFERRAL = frozenset({"referral"})
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """A referral as it came in; ``sealed`` is empty when it was uploaded before."""
+
+    jws: str
+    sealed: bytes
+    traceparent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A referral and the exchange's acceptance."""
+
+    referral: Logged
+    acceptance: Logged
+
+
+class DisclosureForbiddenError(StateError):
+    """The policy forbids it. ``rejection`` is the signed and logged refusal."""
+
+    def __init__(self, rejection: Logged, body: statement_pb2.Rejection) -> None:
+        super().__init__(
+            Reason.ERROR_REASON_DISCLOSURE_FORBIDDEN,
+            f"the rule {body.rule} forbids sending this to {body.recipient}: "
+            f"{body.sentence}",
+            metadata={"rule": body.rule, "citation": body.citation},
+        )
+        self.rejection = rejection
+
+
+@dataclass(slots=True)
+class Publication:
+    """The change that publishing is: a verified referral, ready to be planned.
+
+    Attributes:
+        refusal: why the policy forbids it, if it does.
+        child_of: for a transfer, the parent referral's id; planned with its parent.
+        rejected: after planning: whether the answer is a ``Rejection``.
+    """
+
+    signed: Signed
+    sending: Sending
+    recipients: Sequence[MemberEntry]
+    policy: DisclosurePolicy
+    refusal: Refusal | None
+    child_of: str = ""
+    rejected: bool = field(default=False, init=False)
+
+    @property
+    def needs(self) -> Needs:
+        """The referral itself, those it links to, and its content."""
+        message = self.signed.message
+        linked = {link.referral_id for link in message.referral.links}
+        return Needs(
+            referrals={message.id} | linked,
+            contents={message.referral.content_digest},
+        )
+
+    def plan(self, draft: Draft) -> Sequence[int]:
+        """Steps 5 and 10."""
+        known = draft.referral(self.signed.message.id)  # 5
+        if known is not None:
+            return self._answer_again(known)
+        self.signed.still_valid(draft)
+        parent = self._check_links(draft)
+        self.rejected = self.refusal is not None
+        if self.refusal is not None:
+            return self._append(draft, self._rejection(self.refusal), parent)
+        self._check_content(draft)
+        return self._append(draft, self._acceptance(draft), parent)  # 10
+
+    def _answer_again(self, known: ReferralRow) -> Sequence[int]:
+        """The same bytes get the same answer; other bytes under the id get none."""
+        if known.digest != self.signed.statement.digest:
+            raise ConflictError(
+                Reason.ERROR_REASON_REFERRAL_ID_REUSED,
+                f"the id {known.referral_id} was used for another referral; ids are "
+                "never reused: make a new id, and sign again",
+                field="id",
+            )
+        self.rejected = known.rejected
+        return [known.log_index, known.answer_index]
+
+    def _check_links(self, draft: Draft) -> ReferralRow | None:
+        """Links name referrals of the publisher's; returns a transfer's parent."""
+        parent = None
+        for link in self.signed.message.referral.links:
+            row = draft.referral(link.referral_id)
+            mine = row is not None and self.signed.author.name in row.watchers
+            transferred = link.kind == _TRANSFER_OF
+            if transferred and link.referral_id == self.child_of:
+                parent, mine = row, True
+            if row is None or not mine or row.digest != link.referral_digest:
+                raise UnknownError(
+                    Reason.ERROR_REASON_REFERRAL_UNKNOWN,
+                    f"links names {link.referral_id}, which is not a referral of "
+                    f"{self.signed.author.name} with that digest"
+                    + ("; pass it on with a Transfer" if transferred else ""),
+                    field="referral.links",
+                )
+        return parent
+
+    def _check_content(self, draft: Draft) -> None:
+        """The content is here, or here already; and is no other referral's."""
+        digest = self.signed.message.referral.content_digest
+        owner = draft.content_owner(digest)
+        if owner:
+            raise VerificationError(
+                Reason.ERROR_REASON_CONTENT_MISMATCH,
+                "these sealed bytes belong to another referral; seal the content again",
+                field="referral.content_digest",
+            )
+        if self.sending.sealed:
+            draft.put_content(digest, self.sending.sealed)
+        elif owner is None:
+            raise _content_unknown()
+
+    def _acceptance(self, draft: Draft) -> dict[str, object]:
+        """Returns the body that accepts it."""
+        due = deadlines(
+            self.signed.message.referral,
+            [member.proto for member in self.recipients],
+            to_datetime(draft.now_ms),
+        )
+        body = statement_pb2.Acceptance(
+            policy_version=self.policy.version,
+            policy_digest=self.policy.digest,
+            deadlines=due,
+        )
+        return {"acceptance": body}
+
+    def _rejection(self, refusal: Refusal) -> dict[str, object]:
+        """Returns the body that refuses it."""
+        body = statement_pb2.Rejection(
+            policy_version=self.policy.version,
+            policy_digest=self.policy.digest,
+            rule=refusal.rule,
+            citation=refusal.citation,
+            sentence=refusal.sentence,
+            recipient=refusal.recipient,
+        )
+        return {"rejection": body}
+
+    def _append(
+        self,
+        draft: Draft,
+        answer: dict[str, object],
+        parent: ReferralRow | None,
+    ) -> Sequence[int]:
+        """Step 10: referral and answer, and a delivery for each recipient."""
+        message, body = self.signed.message, self.signed.message.referral
+        watchers = (message.issuer, *(parent.watchers if parent else ()))
+        log_index = draft.log(self.signed.statement, watchers=watchers)
+        said = draft.say(
+            referral_id=message.id, previous=self.signed.statement.digest, **answer
+        )
+        answer_index = draft.log(said, watchers=watchers)
+        draft.put_referral(
+            ReferralRow(
+                referral_id=message.id,
+                digest=self.signed.statement.digest,
+                log_index=log_index,
+                answer_index=answer_index,
+                rejected=self.rejected,
+                publisher=message.issuer,
+                watchers=watchers,
+                parent_id=parent.referral_id if parent else "",
+                urgency=body.urgency,
+                jurisdiction=body.jurisdiction.code,
+                accepted_ms=draft.now_ms,
+                expire_ms=timestamp_ms(body.expire_time),
+                content_digest=b"" if self.rejected else body.content_digest,
+                content_size=body.content_size,
+                erased=False,
+                retracted=False,
+                test=body.test,
+                traceparent=self.sending.traceparent,
+            )
+        )
+        for recipient in () if self.rejected else body.recipients:
+            draft.put_delivery(
+                DeliveryRow(
+                    referral_id=message.id,
+                    recipient=recipient,
+                    state=custody.INITIAL,
+                    state_ms=draft.now_ms,
+                    urgency=body.urgency,
+                    order_index=answer_index,
+                    waiting=True,
+                )
+            )
+        return [log_index, answer_index]
+
+
+class Publishing:
+    """Publishes referrals, and takes uploads of their content."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        store: Store,
+        reader: Reader,
+        policy: DisclosurePolicy,
+        clock: Clock,
+        limits: Limits,
+    ) -> None:
+        self._ledger = ledger
+        self._store = store
+        self._reader = reader
+        self._policy = policy
+        self._clock = clock
+        self._limits = limits
+
+    async def publish(self, caller: Caller, sending: Sending) -> Published:
+        """Publishes one referral. When this returns it is durable and proven.
+
+        Raises:
+            DisclosureForbiddenError: the policy forbids it; the refusal is logged.
+            OnwardError: any other refusal; nothing was logged.
+        """
+        require_role(caller, _PUBLISHER)  # 1
+        statement = self._reader.parse(sending.jws, _REFERRAL)  # 2
+        try:
+            publication = await self.verify(caller, statement, sending)
+        except OnwardError:
+            original = await self.original(caller, statement)
+            if original is None:
+                raise
+            return original
+        return self.outcome(publication, await self._ledger.apply(publication))
+
+    async def verify(
+        self,
+        caller: Caller,
+        statement: UnverifiedStatement,
+        sending: Sending,
+        child_of: str = "",
+    ) -> Publication:
+        """Steps 3, 4 and 6 to 9: all that can be verified without the log's order."""
+        signed = await self._reader.verify(caller, statement)  # 3, 4, 9
+        body = statement.message.referral
+        now = to_datetime(self._clock.now_ms())
+        sealed = await self._check_content(body, sending)  # 8
+        recipients = self._check_recipients(body, sealed, now)  # 6
+        refusal = self._policy.refusal(  # 7
+            caller.entry.proto, body, [member.proto for member in recipients], now
+        )
+        return Publication(
+            signed, sending, recipients, self._policy, refusal, child_of=child_of
+        )
+
+    @staticmethod
+    def outcome(publication: Publication, answer: Sequence[Logged]) -> Published:
+        """Returns what became of a publication, or raises that it was refused."""
+        referral, said = answer
+        if publication.rejected:
+            raise _forbidden(said)
+        return Published(referral, said)
+
+    async def put_content(
+        self, caller: Caller, digest: bytes, size: int, chunks: AsyncIterator[bytes]
+    ) -> None:
+        """Keeps content that a referral will name. Durable when this returns.
+
+        Raises:
+            TooLargeError: the stated or the real size exceeds the limit.
+            VerificationError: ``CONTENT_MISMATCH``: other bytes than stated came.
+        """
+        require_role(caller, _PUBLISHER, _RECIPIENT)
+        if size > self._limits.content:
+            raise TooLargeError("content", size, self._limits.content)
+        upload = UploadRow(digest, caller.name, self._clock.now_ms())
+        hasher, position = hashlib.sha256(), 0
+        async for chunk in chunks:
+            if len(chunk) > self._limits.chunk:
+                raise TooLargeError("a chunk", len(chunk), self._limits.chunk)
+            if position + len(chunk) > size:
+                raise _content_mismatch()
+            hasher.update(chunk)
+            await self._keep_chunk(upload, position, chunk)
+            position += len(chunk)
+        if position != size or hasher.digest() != digest:
+            raise _content_mismatch()
+        done = replace(upload, uploaded_ms=self._clock.now_ms())
+        await self._ledger.write(lambda writer: writer.complete_upload(done))
+
+    async def _keep_chunk(self, upload: UploadRow, position: int, chunk: bytes) -> None:
+        """Writes one chunk of an upload."""
+        await self._ledger.write(
+            lambda writer: writer.put_chunk(upload, position, chunk)
+        )
+
+    async def _check_content(
+        self, body: statement_pb2.Referral, sending: Sending
+    ) -> content_pb2.SealedContent:
+        """Step 8: digest and size are those that were signed."""
+        sealed = sending.sealed
+        if len(sealed) > self._limits.inline_content:
+            raise TooLargeError(
+                "sealed_content", len(sealed), self._limits.inline_content
+            )
+        if not sealed:
+            stored = await self._store.content(body.content_digest)
+            if stored is None:
+                raise _content_unknown()
+            return parse_sealed(stored)
+        digest = hashlib.sha256(sealed).digest()
+        if len(sealed) != body.content_size or digest != body.content_digest:
+            raise _content_mismatch()
+        return parse_sealed(sealed)
+
+    def _check_recipients(
+        self,
+        body: statement_pb2.Referral,
+        sealed: content_pb2.SealedContent,
+        now: datetime,
+    ) -> list[MemberEntry]:
+        """Step 6: each recipient takes part, and the content is sealed to it."""
+        recipients = [self._recipient(name) for name in body.recipients]
+        usable = {
+            (member.name, key_id)
+            for member in recipients
+            for key_id in member.usable_content_keys(now)
+        }
+        given = {(key.recipient, key.key_id) for key in sealed.keys}
+        reached = {name for name, _ in given}
+        if not given <= usable or reached != set(body.recipients):
+            raise StateError(
+                Reason.ERROR_REASON_SEALED_KEYS_MISMATCH,
+                "the content must be sealed to an active content key of each recipient "
+                "and to nobody else; fetch the recipients' keys and seal again",
+                field="sealed_content",
+            )
+        return recipients
+
+    def _recipient(self, name: str) -> MemberEntry:
+        """Returns a member that can be a recipient now."""
+        member = self._ledger.directory.find(name)
+        if member is None or not member.active or _RECIPIENT not in member.roles:
+            raise StateError(
+                Reason.ERROR_REASON_RECIPIENT_UNAVAILABLE,
+                f"{name} is not an active recipient at this exchange",
+                field="referral.recipients",
+                metadata={"recipient": name},
+            )
+        return member
+
+    async def original(
+        self, caller: Caller, statement: UnverifiedStatement
+    ) -> Published | None:
+        """When a step refused: the original answer to exactly these bytes, if any."""
+        row = await self._store.referral(statement.message.id)
+        if row is None or row.digest != statement.digest:
+            return None
+        if row.publisher != caller.name:
+            return None
+        referral, said = await self._ledger.logged([row.log_index, row.answer_index])
+        if row.rejected:
+            raise _forbidden(said)
+        return Published(referral, said)
+
+
+def require_role(caller: Caller, *roles: vocabulary_pb2.Role.ValueType) -> None:
+    """Checks that the caller has one of the roles.
+
+    Raises:
+        ForbiddenError: ``ROLE_REQUIRED``.
+    """
+    if caller.entry.roles.isdisjoint(roles):
+        names = " or ".join(
+            vocabulary_pb2.Role.Name(role).removeprefix("ROLE_").lower()
+            for role in roles
+        )
+        raise ForbiddenError(
+            Reason.ERROR_REASON_ROLE_REQUIRED,
+            f"{caller.name} does not have the role that this needs: {names}; the "
+            "operator of the exchange gives roles",
+            metadata={"required": names},
+        )
+
+
+def _forbidden(rejection: Logged) -> DisclosureForbiddenError:
+    """Returns the error that carries a logged rejection."""
+    message = parse_statement(rejection.jws).message
+    return DisclosureForbiddenError(rejection, message.rejection)
+
+
+def _content_unknown() -> UnknownError:
+    return UnknownError(
+        Reason.ERROR_REASON_CONTENT_UNKNOWN,
+        "the request has no content, and content with this digest was not uploaded; "
+        "send it in the request, or upload it with PutContent first",
+        field="sealed_content",
+    )
+
+
+def _content_mismatch() -> VerificationError:
+    return VerificationError(
+        Reason.ERROR_REASON_CONTENT_MISMATCH,
+        "the content is not the one whose digest and size were stated",
+        field="sealed_content",
+    )

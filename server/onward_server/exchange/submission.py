@@ -1,0 +1,295 @@
+"""Statements about a referral: by its recipients, and the publisher's retraction.
+
+One way for all of them. What each kind requires is not code here but three tables of
+``onward.core.custody``: who signs it, what it answers, and in which state it may come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from onward.core import custody
+from onward.core.errors import (
+    MalformedError,
+    OnwardError,
+    Reason,
+    StateError,
+    UnknownError,
+    VerificationError,
+)
+from onward.core.statements import UnverifiedStatement
+from onward.v1 import vocabulary_pb2
+from onward_server.exchange.directory import Caller
+from onward_server.exchange.draft import Draft
+from onward_server.exchange.ledger import Ledger
+from onward_server.exchange.publishing import (
+    Publication,
+    Published,
+    Publishing,
+    Sending,
+    require_role,
+)
+from onward_server.exchange.reading import Reader, Signed
+from onward_server.exchange.receipts import Logged
+from onward_server.storage.contract import (
+    DeliveryRow,
+    Needs,
+    ReferralRow,
+    Store,
+)
+
+_BY_MEMBERS = {custody.Signer.RECIPIENT, custody.Signer.PUBLISHER}
+KINDS = frozenset(
+    kind for kind, signer in custody.SIGNERS.items() if signer in _BY_MEMBERS
+) - {"referral"}
+"""The kinds of statement that members submit."""
+
+_REFERRAL = frozenset({"referral"})
+_PUBLISHER = vocabulary_pb2.ROLE_PUBLISHER
+_RECIPIENT = vocabulary_pb2.ROLE_RECIPIENT
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A logged statement; for a transfer with the child's acceptance."""
+
+    statement: Logged
+    child: Published | None
+
+
+@dataclass(slots=True)
+class Entry:
+    """The change that a submitted statement is."""
+
+    signed: Signed
+    child: Publication | None = None
+
+    @property
+    def needs(self) -> Needs:
+        """The referral, the statement answered, and what a child needs."""
+        message, digest = self.signed.message, self.signed.statement.digest
+        needs = Needs(
+            referrals={message.referral_id}, digests={digest, message.previous}
+        )
+        if self.child is not None:
+            needs.add(self.child.needs)
+        return needs
+
+    def plan(self, draft: Draft) -> Sequence[int]:
+        """Checks it against the chain, and moves the deliveries that it concerns.
+
+        A transfer whose child is refused by the disclosure policy is not logged; the
+        refusal is.
+        """
+        children = self._plan_child(draft)
+        if self.child is not None and self.child.rejected:
+            return children
+        known = draft.statement(self.signed.statement.digest)
+        index = known.log_index if known else self._append(draft)
+        return [index, *children]
+
+    def _append(self, draft: Draft) -> int:
+        """Logs the statement, and puts in force what follows from it."""
+        self.signed.still_valid(draft)
+        referral = self._referral(draft)
+        self._check_previous(draft, referral)
+        self._check_content(referral)
+        for delivery in self._move(draft, referral):
+            draft.put_delivery(delivery)
+        if self.signed.statement.body_kind == "retraction":
+            draft.put_referral(replace(referral, retracted=True))
+        return draft.log(
+            self.signed.statement,
+            subject="" if self._by_publisher else self.signed.message.issuer,
+            watchers=referral.watchers,
+        )
+
+    @property
+    def _by_publisher(self) -> bool:
+        """Whether the publisher, and not a recipient, says this."""
+        kind = self.signed.statement.body_kind
+        return custody.SIGNERS[kind] is custody.Signer.PUBLISHER
+
+    def _plan_child(self, draft: Draft) -> Sequence[int]:
+        """Plans a transfer's child referral together with the transfer."""
+        child = self.child
+        if child is None:
+            return ()
+        transfer = self.signed.message.transfer
+        named = (transfer.child_referral_id, transfer.child_digest)
+        if named != (child.signed.message.id, child.signed.statement.digest):
+            msg = "transfer names another child referral than the one that is sent"
+            raise MalformedError(msg, field="transfer.child_digest")
+        return child.plan(draft)
+
+    def _referral(self, draft: Draft) -> ReferralRow:
+        """Returns the referral, if the issuer is the party that says this kind."""
+        message = self.signed.message
+        row = draft.referral(message.referral_id)
+        party = row is not None and (
+            row.publisher == message.issuer
+            if self._by_publisher
+            else draft.delivery(row.referral_id, message.issuer) is not None
+        )
+        if row is None or row.rejected or not party:
+            raise referral_unknown(message.referral_id)
+        return row
+
+    def _check_previous(self, draft: Draft, referral: ReferralRow) -> None:
+        """It answers a statement of this chain, of a fitting kind."""
+        message = self.signed.message
+        row = draft.statement(message.previous)
+        of_chain = (
+            row is not None
+            and row.referral_id == referral.referral_id
+            and row.subject in ("", message.issuer)
+        )
+        if row is None or not of_chain:
+            raise StateError(
+                Reason.ERROR_REASON_PREVIOUS_MISMATCH,
+                "previous does not name a statement of this delivery; fetch the "
+                "referral, and answer one of its statements",
+                field="previous",
+            )
+        custody.check_answers(self.signed.statement.body_kind, row.kind)
+
+    def _move(self, draft: Draft, referral: ReferralRow) -> list[DeliveryRow]:
+        """Returns the deliveries as they are after this statement."""
+        message = self.signed.message
+        event = custody.event_of(message)
+        assert event is not None  # noqa: S101 - every kind of KINDS is an event
+        if event in custody.WHOLE_REFERRAL:
+            concerned = draft.deliveries(referral.referral_id)
+        else:
+            found = draft.delivery(referral.referral_id, message.issuer)
+            concerned = [found] if found else []
+        return [moved(delivery, event, draft.now_ms) for delivery in concerned]
+
+    def _check_content(self, referral: ReferralRow) -> None:
+        """A ``Received`` that says *verified* names the content that was signed."""
+        body = self.signed.message.received
+        if (
+            self.signed.statement.body_kind == "received"
+            and body.check == vocabulary_pb2.CONTENT_CHECK_VERIFIED
+            and body.content_digest != referral.content_digest
+        ):
+            raise VerificationError(
+                Reason.ERROR_REASON_CONTENT_MISMATCH,
+                "received says that the content is verified, but names another digest "
+                "than the referral; report what was found",
+                field="received.content_digest",
+            )
+
+
+class Submission:
+    """Takes statements of members about referrals."""
+
+    def __init__(
+        self, ledger: Ledger, store: Store, reader: Reader, publishing: Publishing
+    ) -> None:
+        self._ledger = ledger
+        self._store = store
+        self._reader = reader
+        self._publishing = publishing
+
+    async def submit(
+        self, caller: Caller, jws: str, child: Sending | None
+    ) -> Submitted:
+        """Logs a statement. When this returns it is durable and proven.
+
+        Raises:
+            OnwardError: it is refused; nothing was logged, of a child neither.
+        """
+        statement = self._reader.parse(jws, KINDS)
+        require_role(caller, _role_of(statement))
+        if (child is None) == (statement.body_kind == "transfer"):
+            msg = "a transfer, and nothing else, is sent with its child referral"
+            raise MalformedError(msg, field="child")
+        try:
+            entry = await self._verify(caller, statement, child)
+        except OnwardError:
+            original = await self._original(caller, statement, child)
+            if original is None:
+                raise
+            return original
+        return self._outcome(entry, await self._ledger.apply(entry))
+
+    async def _verify(
+        self, caller: Caller, statement: UnverifiedStatement, child: Sending | None
+    ) -> Entry:
+        """All that can be verified without the log's order."""
+        entry = Entry(await self._reader.verify(caller, statement))
+        if child is not None:
+            entry.child = await self._child(caller, statement, child)
+        return entry
+
+    def _outcome(self, entry: Entry, answer: Sequence[Logged]) -> Submitted:
+        """Returns what became of a statement, or raises that its child was refused."""
+        if entry.child is None:
+            return Submitted(answer[0], None)
+        child = self._publishing.outcome(entry.child, answer[-2:])
+        return Submitted(answer[0], child)
+
+    async def _child(
+        self, caller: Caller, transfer: UnverifiedStatement, child: Sending
+    ) -> Publication:
+        """Verifies a transfer's child, which must link back to its parent."""
+        statement = self._reader.parse(child.jws, _REFERRAL)
+        parent = transfer.message.referral_id
+        links = statement.message.referral.links
+        if not any(link.referral_id == parent for link in links):
+            msg = "the child referral must link to its parent with TRANSFER_OF"
+            raise MalformedError(msg, field="child.referral.links")
+        return await self._publishing.verify(caller, statement, child, child_of=parent)
+
+    async def _original(
+        self, caller: Caller, statement: UnverifiedStatement, child: Sending | None
+    ) -> Submitted | None:
+        """When a step refused: the original answer to exactly these bytes, if any."""
+        row = await self._store.find_statement(statement.digest)
+        if row is None or statement.message.issuer != caller.name:
+            return None
+        (logged,) = await self._ledger.logged([row.log_index])
+        if child is None:
+            return Submitted(logged, None)
+        parsed = self._reader.parse(child.jws, _REFERRAL)
+        published = await self._publishing.original(caller, parsed)
+        return Submitted(logged, published) if published else None
+
+
+def moved(delivery: DeliveryRow, event: custody.Event, now_ms: int) -> DeliveryRow:
+    """Returns a delivery after an event.
+
+    Raises:
+        StateError: ``STATE_FORBIDS``.
+    """
+    state = custody.advance(
+        vocabulary_pb2.DeliveryState.ValueType(delivery.state), event
+    )
+    waiting = state in custody.WAITING
+    keeps_lease = waiting and event is custody.Event.HANDOVER
+    return replace(
+        delivery,
+        state=state,
+        state_ms=now_ms if state != delivery.state else delivery.state_ms,
+        waiting=waiting,
+        lease_holder=delivery.lease_holder if keeps_lease else "",
+        lease_until_ms=delivery.lease_until_ms if keeps_lease else 0,
+    )
+
+
+def referral_unknown(referral_id: str) -> UnknownError:
+    """Returns the error for a referral that is not there, or not for this caller."""
+    return UnknownError(
+        Reason.ERROR_REASON_REFERRAL_UNKNOWN,
+        f"there is no referral {referral_id}, or you are not a party to it that may "
+        "do this",
+        field="referral_id",
+    )
+
+
+def _role_of(statement: UnverifiedStatement) -> vocabulary_pb2.Role.ValueType:
+    """Returns the role that a kind of statement needs."""
+    by = custody.SIGNERS[statement.body_kind]
+    return _PUBLISHER if by is custody.Signer.PUBLISHER else _RECIPIENT
