@@ -1,0 +1,278 @@
+"""When statements were made, and whether deadlines were kept.
+
+A statement's own time is a claim. What bounds it is the order of the log, which nobody
+can change: a statement that has *seen* a tree of n entries was made after entry n - 1,
+and one that is in a tree was made before whoever cosigned that tree first saw it.
+
+* **Not before.** The claimed time of the exchange's last statement that the issuer had
+  seen. Only the exchange says so, so this bound is a claim too.
+* **Not after.** The time at which the quorum of the trust file had cosigned a
+  checkpoint that covers the statement. Whoever wrote the trust file says by the quorum
+  that any such group of witnesses has an honest one in it, and what an honest witness
+  had seen by then existed. This is the (f+1)-th smallest cosignature time of a quorum
+  of f+1. Without witnesses: the claimed time of the exchange's first statement that
+  answers it or has seen it, which again is a claim.
+
+Deadlines are judged on these intervals. With no witness, the interval is the claimed
+time alone, and every judgement says ``claimed only``.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from itertools import accumulate
+from typing import Final
+
+from onward.core.statements import UnverifiedStatement
+from onward.core.tlog_policy import Policy
+
+MAX_CLOCK_SKEW: Final = timedelta(minutes=5)
+"""By how much an honest clock may be off: a claim is contradicted only beyond it."""
+
+
+class Source(StrEnum):
+    """Who vouches for the upper end of an interval."""
+
+    CLAIMS = "claimed only"
+    WITNESSES = "witnessed"
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """When a statement was made.
+
+    Attributes:
+        claimed: the issuer's own clock.
+        not_before: the lower bound, None where nothing gives one.
+        not_after: the upper bound, None where nothing gives one.
+        source: who vouches for ``not_after``.
+    """
+
+    claimed: datetime
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+    source: Source = Source.CLAIMS
+
+    @property
+    def earliest(self) -> datetime:
+        """The claimed time, or the lower bound where that is later."""
+        return max(self.claimed, self.not_before or self.claimed)
+
+    @property
+    def latest(self) -> datetime:
+        """The upper bound where witnesses vouch for it, else :attr:`earliest`."""
+        witnessed = self.not_after if self.source is Source.WITNESSES else None
+        return witnessed or self.earliest
+
+    def contradiction(self) -> str:
+        """Returns how the claimed time contradicts a bound, or an empty string."""
+        claimed = self.claimed
+        if self.not_before and self.not_before - claimed > MAX_CLOCK_SKEW:
+            return (
+                f"it claims {_text(claimed)}, and has seen what was made at "
+                f"{_text(self.not_before)}: it is backdated, or a clock is wrong"
+            )
+        if self.not_after and claimed - self.not_after > MAX_CLOCK_SKEW:
+            return (
+                f"it claims {_text(claimed)}, and existed at {_text(self.not_after)} "
+                f"({self.source}): it is postdated, or a clock is wrong"
+            )
+        return ""
+
+    def to_dict(self) -> dict[str, str | None]:
+        """Returns plain values for JSON; times are RFC 3339, UTC."""
+        return {
+            "claimed": _text(self.claimed),
+            "not_before": _text(self.not_before) if self.not_before else None,
+            "not_after": _text(self.not_after) if self.not_after else None,
+            "source": self.source,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A statement and its place in the log."""
+
+    index: int
+    statement: UnverifiedStatement
+
+    @property
+    def claimed(self) -> datetime:
+        """The statement's ``made_time``."""
+        return self.statement.message.made_time.ToDatetime(tzinfo=UTC)
+
+    def seen_size(self, origin: str) -> int:
+        """Returns how many entries of a log the issuer had seen; 0 if none."""
+        seen = self.statement.message.seen
+        return seen.size if seen.origin == origin else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """That a tree was seen by a time: a cosigned checkpoint's size, and when."""
+
+    size: int
+    time: datetime
+
+
+class Judgement(StrEnum):
+    """How a deadline was kept."""
+
+    MET = "met"
+    MISSED = "missed"
+    UNDETERMINED = "undetermined"
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A deadline of a delivery, judged.
+
+    Attributes:
+        name: what was due: ``deliver``, ``acknowledge`` or ``outcome``.
+        due: when; None where the acceptance states no valid time.
+        done: when it was done, None if it was not.
+        judgement: how it was kept.
+        source: what the judgement rests on.
+    """
+
+    name: str
+    due: datetime | None
+    done: Interval | None
+    judgement: Judgement
+    source: Source
+
+    def to_dict(self) -> dict[str, object]:
+        """Returns plain values for JSON; times are RFC 3339, UTC."""
+        return {
+            "name": self.name,
+            "due": _text(self.due) if self.due else None,
+            "done": self.done.to_dict() if self.done else None,
+            "judgement": self.judgement,
+            "source": self.source,
+        }
+
+
+def quorum_time(policy: Policy, times: Mapping[str, int]) -> datetime | None:
+    """Returns when a policy's quorum had cosigned, None if it asks for none.
+
+    Args:
+        policy: the trust file.
+        times: when each witness first saw the checkpoint, by its name in the policy.
+    """
+    met = dict(times)
+    for group in policy.groups:
+        members = sorted(met[name] for name in group.members if name in met)
+        if len(members) >= group.threshold:
+            met[group.name] = members[group.threshold - 1]
+    time = met.get(policy.quorum or "")
+    try:
+        return None if time is None else datetime.fromtimestamp(time, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None  # past the year 9999: no bound
+
+
+def intervals(
+    placed: Sequence[Placed],
+    exchange: str,
+    origin: str,
+    sightings: Iterable[Sighting] = (),
+) -> dict[int, Interval]:
+    """Returns when each statement was made, by its index in the log.
+
+    Args:
+        placed: all statements of the log that are known, those of the directory too.
+        exchange: SPIFFE ID of the exchange.
+        origin: the log's origin; a ``seen`` of another log bounds nothing here.
+        sightings: the trees that a quorum of witnesses had seen.
+    """
+    marks = sorted(
+        (item for item in placed if item.statement.message.issuer == exchange),
+        key=lambda mark: mark.index,
+    )
+    places = [mark.index for mark in marks]
+    witnessed = _Earliest((sighting.size, sighting.time) for sighting in sightings)
+    later = _Earliest((mark.seen_size(origin), mark.claimed) for mark in marks)
+    answers = _answers(marks)
+
+    def interval(item: Placed) -> Interval:
+        before = bisect_left(places, item.seen_size(origin))
+        lower = marks[before - 1].claimed if before else None
+        upper = witnessed.beyond(item.index)
+        if upper:
+            return Interval(item.claimed, lower, upper, Source.WITNESSES)
+        claims = [later.beyond(item.index), answers.get(item.statement.digest)]
+        upper = min((time for time in claims if time), default=None)
+        return Interval(item.claimed, lower, upper)
+
+    return {item.index: interval(item) for item in placed}
+
+
+def judge(
+    name: str,
+    due: tuple[datetime, datetime] | None,
+    done: Interval | None,
+    ended: Interval | None,
+    until: datetime,
+) -> Deadline | None:
+    """Judges one deadline.
+
+    Args:
+        name: what is due.
+        due: when at the earliest and at the latest; None if no valid time is stated.
+        done: when it was done, None if it was not.
+        ended: when the delivery took a turn after which it is not due any more, such as
+            a decline; None if there was none.
+        until: up to when the evidence goes.
+
+    Returns:
+        The deadline, or None when it lapsed: it was not done, and not due any more.
+    """
+    undone = Interval(until)
+    event = done or ended or undone
+    if due is None:
+        return Deadline(name, None, done, Judgement.UNDETERMINED, event.source)
+    first, last = due
+    judgement = Judgement.UNDETERMINED
+    if event.earliest > last:
+        judgement = Judgement.MISSED
+    elif event is ended:
+        return None
+    elif event is done and event.latest <= first:
+        judgement = Judgement.MET
+    return Deadline(name, first, done, judgement, event.source)
+
+
+def _answers(marks: Iterable[Placed]) -> dict[bytes, datetime]:
+    """Returns when the exchange first answered a statement, by its digest."""
+    answers: dict[bytes, datetime] = {}
+    for mark in marks:
+        previous = mark.statement.message.previous
+        answers[previous] = min(mark.claimed, answers.get(previous, mark.claimed))
+    return answers
+
+
+class _Earliest:
+    """The earliest time among those that come with a size over some index.
+
+    Args:
+        pairs: sizes of trees, and times.
+    """
+
+    def __init__(self, pairs: Iterable[tuple[int, datetime]]) -> None:
+        ordered = sorted(pairs)
+        self._sizes = [size for size, _ in ordered]
+        times = [time for _, time in reversed(ordered)]
+        self._times = list(accumulate(times, min))[::-1]
+
+    def beyond(self, index: int) -> datetime | None:
+        """Returns the earliest time of a tree that holds entry ``index``."""
+        place = bisect_right(self._sizes, index)
+        return self._times[place] if place < len(self._times) else None
+
+
+def _text(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,152 @@
+"""What a bundle offers as evidence, read but not yet believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from onward.core.bodies import check_body
+from onward.core.bundle import Bundle, LoggedStatement
+from onward.core.custody import SIGNERS
+from onward.core.errors import MalformedError, OnwardError
+from onward.core.statements import parse_statement
+from onward.core.timing import Placed
+from onward.core.tlog_proof import TlogProof
+
+_DIRECTORY_KINDS = frozenset({"key_change", "directory_change"})
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that does not hold, and what it is about."""
+
+    subject: str
+    error: OnwardError
+
+
+@contextmanager
+def noting(problems: list[Problem], subject: str) -> Iterator[None]:
+    """Notes what is refused inside, so that verification can go on.
+
+    A value that protobuf can hold and Python cannot, such as a time in the year 10000,
+    is refused as well: verification never raises because of what it reads.
+    """
+    try:
+        yield
+    except OnwardError as error:
+        problems.append(Problem(subject, error))
+    except (ValueError, OverflowError):
+        out_of_range = MalformedError("a value of the statement is out of its range")
+        problems.append(Problem(subject, out_of_range))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Placed):
+    """A statement of the bundle with the place in the log that its receipt claims.
+
+    Attributes:
+        subject: names it to people: its place in the bundle, and its kind.
+        receipt: its receipt.
+    """
+
+    subject: str
+    receipt: TlogProof
+
+    @property
+    def kind(self) -> str:
+        """The name of the body."""
+        return self.statement.body_kind
+
+    @property
+    def issuer(self) -> str:
+        """SPIFFE ID of who says that it is theirs."""
+        return self.statement.message.issuer
+
+    @property
+    def referral_id(self) -> str:
+        """The referral that it is about."""
+        return self.statement.message.referral_id
+
+    @property
+    def recipient(self) -> str:
+        """Whose delivery it is about; empty where it is about the whole referral."""
+        if self.kind == "handover":
+            return self.statement.message.handover.recipient
+        return self.issuer if SIGNERS.get(self.kind) == "recipient" else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The statements that could be read, each list in the order of the bundle.
+
+    Attributes:
+        statements: those of custody chains.
+        directory: those about keys.
+        complete: whether all could be read.
+    """
+
+    statements: tuple[Entry, ...]
+    directory: tuple[Entry, ...]
+    complete: bool
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """All of them."""
+        return self.directory + self.statements
+
+
+def read_evidence(bundle: Bundle) -> tuple[Evidence, list[Problem]]:
+    """Reads the statements and receipts of a bundle.
+
+    1. Each statement has the form and the body that ``statement.proto`` asks for.
+    2. Each receipt is a ``tlog-proof`` without extra data, which nobody vouches for.
+    3. Each list has the kinds that belong to it, in the log's order, each place once.
+    """
+    problems: list[Problem] = []
+    statements = _read("statements", bundle.statements, frozenset(SIGNERS), problems)
+    directory = _read("directory", bundle.directory, _DIRECTORY_KINDS, problems)
+    count = len(statements) + len(directory)
+    complete = count == len(bundle.statements) + len(bundle.directory)
+    return Evidence(tuple(statements), tuple(directory), complete), problems
+
+
+def _read(
+    name: str,
+    items: Sequence[LoggedStatement],
+    kinds: frozenset[str],
+    problems: list[Problem],
+) -> list[Entry]:
+    """Reads one list of a bundle, and notes what is wrong with it."""
+    entries: list[Entry] = []
+    for place, item in enumerate(items):
+        subject = f"{name}[{place}]"
+        with noting(problems, subject):
+            entry = _entry(subject, item)
+            entries.append(entry)
+            _check_form(entry, kinds, after=entries[-2].index if entries[1:] else -1)
+    return entries
+
+
+def _entry(subject: str, item: LoggedStatement) -> Entry:
+    """Reads one statement with its receipt."""
+    statement = parse_statement(item.statement)
+    receipt = TlogProof.parse(item.receipt)
+    named = f"{subject} {statement.body_kind}"
+    return Entry(receipt.index, statement, named, receipt)
+
+
+def _check_form(entry: Entry, kinds: frozenset[str], after: int) -> None:
+    """Checks what a bundle asks of an entry beyond its being readable."""
+    check_body(entry.statement.message)
+    if entry.kind not in kinds:
+        raise MalformedError(f"a statement of kind {entry.kind} does not belong there")
+    if entry.receipt.extra is not None:
+        raise MalformedError("the receipt has extra data, which nobody vouches for")
+    if entry.index and not entry.statement.message.HasField("seen"):
+        raise MalformedError("it names no checkpoint that its issuer had seen")
+    if entry.index <= after:
+        raise MalformedError(
+            f"it is log entry {entry.index}, and listed after log entry {after}: not "
+            "in the log's order"
+        )

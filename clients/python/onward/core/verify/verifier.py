@@ -1,0 +1,226 @@
+"""The one list of what verification checks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from onward.core.bundle import Bundle
+from onward.core.custody import state_name
+from onward.core.errors import OnwardError, Reason, VerificationError
+from onward.core.identity import SpiffeId
+from onward.core.timing import Interval, Judgement, Source, intervals
+from onward.core.tlog_policy import Policy
+from onward.core.verify.chains import (
+    Delivery,
+    check_completeness,
+    check_links,
+    follow_deliveries,
+    read_chains,
+)
+from onward.core.verify.deadlines import judge_deadlines
+from onward.core.verify.evidence import Evidence, Problem, read_evidence
+from onward.core.verify.keys import check_signatures, read_keys
+from onward.core.verify.log import (
+    Trees,
+    check_consistency,
+    check_inclusion,
+    check_quorum,
+)
+from onward.core.verify.report import (
+    DeliveryReport,
+    Report,
+    StatementReport,
+    Step,
+    Verdict,
+)
+from onward.core.verify.shown import check_content, check_view
+
+_WHOLE = "bundle"
+
+
+def verify_bundle(data: bytes, trust: str) -> Report:
+    """Judges a bundle offline.
+
+    Each step goes on where the one before it failed, as far as it can, so that people
+    see all that is wrong. What a bundle holds can make a step fail; it cannot make this
+    function raise.
+
+    1. Format: the JSON is a bundle, and every statement and receipt can be read.
+    2. Keys: the log's first entry introduces the exchange's keys, and each later change
+       of keys is signed by the exchange and names the change before it.
+    3. Signatures: each statement is signed by the party that has this to say, with a
+       key that it had at that place of the log and at the time that it claims.
+    4. Inclusion: each statement is in the log, at its place.
+    5. Consistency: every tree that a receipt or a statement names is a beginning of the
+       bundle's checkpoint, which the log signed.
+    6. Witnesses: the quorum of the trust file cosigned that checkpoint.
+    7. Chain: each statement answers an earlier one that it may answer; a transfer and
+       its child referral name each other.
+    8. States: the transition table allows each statement where its delivery stood.
+    9. Timing: no claimed time contradicts the order of the log, or a witness.
+    10. Completeness: nothing is missing that the statements speak of.
+    11. Content: if it is attached, it is the content that the referral signed.
+    12. View: what people read in the bundle is what was signed.
+
+    Args:
+        data: the bundle.
+        trust: the trust file, in the ``tlog-policy`` format.
+
+    Returns:
+        The report. Its exit code is 2 when the bundle or the trust file cannot be read
+        at all.
+    """
+    try:
+        policy = Policy.parse(trust)
+    except OnwardError as error:
+        return _unreadable("trust file", error)
+    try:
+        bundle = Bundle.parse(data)
+    except OnwardError as error:
+        return _unreadable(_WHOLE, error)
+    found = _Findings()
+
+    # 1. Format
+    evidence, problems = read_evidence(bundle)
+    found.conclude(1, problems, f"{len(evidence.entries)} statements can be read")
+    chains = read_chains(evidence.statements)
+    trees = Trees.open(bundle, evidence.entries, policy)
+    # 2. Keys
+    keys, problems = read_keys(evidence.directory, trees.vkeys(policy))
+    found.conclude(2, problems, f"{len(evidence.directory)} changes lead to the keys")
+    # 3. Signatures
+    problems = check_signatures(evidence.statements, chains, keys)
+    found.conclude(3, problems, "each party signed, with a key of that time")
+    # 4. Inclusion
+    problems = check_inclusion(evidence.entries, trees)
+    found.conclude(4, problems, "each statement is in the log, at its place")
+    # 5. Consistency
+    problems = check_consistency(bundle, evidence.entries, trees)
+    found.conclude(5, problems, "the log only ever grew")
+    # 6. Witnesses
+    if policy.quorum is None:
+        found.skip(6, "the trust file asks for no witness")
+    else:
+        problems = check_quorum(bundle, policy)
+        found.conclude(6, problems, f"the quorum {policy.quorum} cosigned it")
+    # 7. Chain
+    found.conclude(7, check_links(chains), "each statement answers an earlier one")
+    # 8. States
+    deliveries, problems = follow_deliveries(chains)
+    found.conclude(8, problems, "the table allows each step of each delivery")
+    # 9. Timing
+    sightings = trees.sightings()
+    times = intervals(evidence.entries, keys.exchange, trees.origin, sightings)
+    reports = _report(deliveries, times, _until(evidence, keys.exchange))
+    problems = _check_times(evidence, times)
+    if problems or _witnessed(times):
+        found.conclude(9, problems, f"witnessed; {_deadlines(reports)}")
+    else:
+        found.skip(9, f"claimed only; {_deadlines(reports)}")
+    # 10. Completeness
+    erased = any(chain.first("erasure") for chain in chains.values())
+    problems = check_completeness(bundle.referral_id, chains)
+    found.conclude(10, problems, _ends(reports, erased=erased))
+    # 11. Content
+    if bundle.content is None:
+        found.skip(11, "the content was erased" if erased else "none is attached")
+    else:
+        problems = check_content(bundle, chains)
+        found.conclude(11, problems, "it is the content that the referral signed")
+    # 12. View
+    found.conclude(12, check_view(bundle, evidence), "it shows what was signed")
+
+    return Report(tuple(found.steps), _statements(evidence, times), reports, erased)
+
+
+@dataclass(slots=True)
+class _Findings:
+    """Collects the findings, by the number of the step."""
+
+    steps: list[Step] = field(default_factory=list)
+
+    def conclude(self, number: int, problems: Sequence[Problem], proven: str) -> None:
+        """Ends a step: as proven, or with each of its problems."""
+        if not problems:
+            self.steps.append(Step(number, _WHOLE, Verdict.PROVEN, proven))
+        for problem in problems:
+            self.steps.append(Step.refused(number, problem.subject, problem.error))
+
+    def skip(self, number: int, why: str) -> None:
+        """Ends a step that there is nothing to check with."""
+        self.steps.append(Step(number, _WHOLE, Verdict.NOT_CHECKED, why))
+
+
+def _unreadable(subject: str, error: OnwardError) -> Report:
+    """Returns the report on what cannot be read at all."""
+    step = Step.refused(1, subject, error)
+    return Report((replace(step, verdict=Verdict.NOT_CHECKED),))
+
+
+def _check_times(evidence: Evidence, times: Mapping[int, Interval]) -> list[Problem]:
+    """Checks that no claimed time contradicts its bounds."""
+    reason = Reason.ERROR_REASON_TIME_IMPLAUSIBLE
+    return [
+        Problem(entry.subject, VerificationError(reason, why))
+        for entry in evidence.entries
+        if (why := times[entry.index].contradiction())
+    ]
+
+
+def _witnessed(times: Mapping[int, Interval]) -> bool:
+    """Says whether witnesses vouch for every upper bound."""
+    return all(time.source is Source.WITNESSES for time in times.values())
+
+
+def _until(evidence: Evidence, exchange: str) -> datetime:
+    """Returns the last time that the exchange claims: up to then the evidence goes."""
+    claims = (entry.claimed for entry in evidence.entries if entry.issuer == exchange)
+    return max(claims, default=datetime.fromtimestamp(0, UTC))
+
+
+def _report(
+    deliveries: Sequence[Delivery], times: Mapping[int, Interval], until: datetime
+) -> tuple[DeliveryReport, ...]:
+    """Returns where each delivery ended, and how its deadlines were kept."""
+    return tuple(
+        DeliveryReport(
+            delivery.chain.referral_id,
+            delivery.recipient,
+            state_name(delivery.state),
+            judge_deadlines(delivery, times, until),
+        )
+        for delivery in deliveries
+    )
+
+
+def _statements(
+    evidence: Evidence, times: Mapping[int, Interval]
+) -> tuple[StatementReport, ...]:
+    """Returns the statements of the chains with their times, in the log's order."""
+    return tuple(
+        StatementReport(
+            entry.referral_id,
+            entry.index,
+            entry.kind,
+            entry.issuer,
+            times[entry.index],
+        )
+        for entry in sorted(evidence.statements, key=lambda entry: entry.index)
+    )
+
+
+def _deadlines(reports: Sequence[DeliveryReport]) -> str:
+    """Returns how many deadlines were kept how, such as ``deadlines: 2 met``."""
+    counts = Counter(item.judgement for report in reports for item in report.deadlines)
+    listed = (f"{counts[judgement]} {judgement}" for judgement in Judgement)
+    return f"deadlines: {', '.join(listed)}"
+
+
+def _ends(reports: Sequence[DeliveryReport], *, erased: bool) -> str:
+    """Returns where each delivery ended, for people."""
+    ends = [f"{SpiffeId.parse(item.recipient).name} {item.state}" for item in reports]
+    erasure = ["content erased, timing intact"] if erased else []
+    return "; ".join(ends + erasure) or "the referral was rejected"
