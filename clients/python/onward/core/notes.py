@@ -316,7 +316,7 @@ def parse_note(note: str) -> Note:
     text, separator, lines = note.rpartition("\n\n")
     if not separator or not lines.endswith("\n"):
         raise MalformedError("a signed note is a text, a blank line and signatures")
-    if lines.count("\n") > MAX_SIGNATURES:
+    if lines.count("\n") > MAX_SIGNATURES:  # before the work of reading them
         raise MalformedError(f"a note has at most {MAX_SIGNATURES} signatures")
     signatures = (Signature.parse(line) for line in lines[:-1].split("\n"))
     return Note(f"{text}\n", tuple(signatures))
