@@ -75,6 +75,8 @@ class Bundle:
             order.
         consistency: a proof for each older size that is named anywhere.
         view: one decoded object for each statement; for people, and checked.
+        recipient: SPIFFE ID of the recipient for whom the bundle was made, which shows
+            no other delivery of the referral; empty where all are shown.
         content: the serialized ``SealedContent``, if a party attached it.
     """
 
@@ -84,6 +86,7 @@ class Bundle:
     directory: tuple[LoggedStatement, ...]
     consistency: tuple[ConsistencyProof, ...]
     view: tuple[object, ...]
+    recipient: str = ""
     content: bytes | None = None
 
     @classmethod
@@ -99,7 +102,6 @@ class Bundle:
         members = json_object(data, "the bundle")
         if members.get("format") != FORMAT:
             raise MalformedError(f"the bundle's format is not {FORMAT}", field="format")
-        content = members.get("content")
         return cls(
             _text(members, "referral_id"),
             _text(members, "checkpoint"),
@@ -107,7 +109,8 @@ class Bundle:
             tuple(_logged(item) for item in _items(members, "directory")),
             tuple(_consistency(item) for item in _items(members, "consistency")),
             tuple(_items(members, "view")),
-            None if content is None else _base64(members, "content"),
+            _text(members, "recipient") if "recipient" in members else "",
+            _base64(members, "content") if "content" in members else None,
         )
 
     def format(self) -> bytes:
@@ -121,6 +124,8 @@ class Bundle:
             "directory": [_logged_members(item) for item in self.directory],
             "consistency": [_consistency_members(item) for item in self.consistency],
         }
+        if self.recipient:
+            members["recipient"] = self.recipient
         if self.content is not None:
             members["content"] = encode_base64(self.content)
         return json.dumps(members, ensure_ascii=False, indent=1).encode() + b"\n"
@@ -136,6 +141,7 @@ def build_bundle(
     statements: Sequence[LoggedStatement],
     directory: Sequence[LoggedStatement],
     consistency: Sequence[ConsistencyProof],
+    recipient: str = "",
 ) -> bytes:
     """Returns a bundle, with the view made from the statements.
 
@@ -145,6 +151,7 @@ def build_bundle(
         statements: see :class:`Bundle`; in the log's order.
         directory: see :class:`Bundle`; in the log's order.
         consistency: a proof for each of :func:`needed_sizes`.
+        recipient: for whom it is made, where it shows one delivery only.
 
     Raises:
         TooLargeError: it would exceed :data:`MAX_BUNDLE_SIZE`.
@@ -161,6 +168,7 @@ def build_bundle(
         tuple(directory),
         tuple(consistency),
         tuple(view),
+        recipient,
     ).format()
     if len(data) > MAX_BUNDLE_SIZE:
         raise TooLargeError("the bundle", len(data), MAX_BUNDLE_SIZE)

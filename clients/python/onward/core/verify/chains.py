@@ -76,6 +76,11 @@ class Delivery:
     state: State.ValueType
     events: list[tuple[Event, Entry]]
 
+    @property
+    def shown(self) -> bool:
+        """Whether a statement is about this delivery, and not the whole referral."""
+        return any(event not in WHOLE_REFERRAL for event, _ in self.events)
+
 
 def read_chains(statements: Sequence[Entry]) -> dict[str, Chain]:
     """Returns the chains by referral id, oldest first."""
@@ -186,13 +191,8 @@ def _check_transfer(entry: Entry, chain: Chain, chains: Mapping[str, Chain]) -> 
     child = chains.get(body.child_referral_id)
     if child is None or child.referral is None:
         return  # which step 10 says
-    parent = chain.referral.statement.digest
-    links_back = any(
-        (link.kind, link.referral_id, link.referral_digest)
-        == (_TRANSFER_OF, chain.referral_id, parent)
-        for link in child.referral.statement.message.referral.links
-    )
-    if child.referral.statement.digest != body.child_digest or not links_back:
+    named = child.referral.statement.digest == body.child_digest
+    if not named or _parent(child, chains) is not chain:
         raise _mismatch("it and its child referral do not name each other's digests")
     if child.referral.issuer != entry.issuer:
         raise _mismatch("its child referral was published by somebody else")
@@ -262,17 +262,35 @@ def _require_chain(referral_id: str, chains: Mapping[str, Chain]) -> None:
 
 def _descendants(referral_id: str, chains: Mapping[str, Chain]) -> set[str]:
     """Returns a referral and those into which it was transferred, at any distance."""
+    children: dict[str, list[str]] = {}
+    for chain in chains.values():
+        named = (item.statement.message.transfer for item in chain.transfers())
+        children.setdefault(chain.referral_id, []).extend(
+            body.child_referral_id for body in named
+        )
+        # A child that the exchange refused has no transfer that would name it.
+        if chain.first("rejection") and (parent := _parent(chain, chains)):
+            children.setdefault(parent.referral_id, []).append(chain.referral_id)
     found: set[str] = set()
     waiting = [referral_id]
     while waiting:
         name = waiting.pop()
         if name in chains and name not in found:
             found.add(name)
-            waiting += [
-                entry.statement.message.transfer.child_referral_id
-                for entry in chains[name].transfers()
-            ]
+            waiting += children.get(name, [])
     return found
+
+
+def _parent(child: Chain, chains: Mapping[str, Chain]) -> Chain | None:
+    """Returns the chain that a child referral says it was transferred from."""
+    if child.referral is None:
+        return None
+    for link in child.referral.statement.message.referral.links:
+        parent = chains.get(link.referral_id)
+        if link.kind == _TRANSFER_OF and parent and parent.referral:
+            same = parent.referral.statement.digest == link.referral_digest
+            return parent if same else None
+    return None
 
 
 def _mismatch(why: str) -> StateError:

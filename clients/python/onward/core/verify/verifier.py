@@ -111,6 +111,7 @@ def verify_bundle(data: bytes, trust: str) -> Report:
     # 8. States
     deliveries, problems = follow_deliveries(chains)
     found.conclude(8, problems, "the table allows each step of each delivery")
+    deliveries = [item for item in deliveries if not _hidden(item, bundle)]
     # 9. Timing
     sightings = trees.sightings()
     times = intervals(evidence.entries, keys.exchange, trees.origin, sightings)
@@ -123,7 +124,7 @@ def verify_bundle(data: bytes, trust: str) -> Report:
     # 10. Completeness
     erased = any(chain.first("erasure") for chain in chains.values())
     problems = check_completeness(bundle.referral_id, chains)
-    found.conclude(10, problems, _ends(reports, erased=erased))
+    found.conclude(10, problems, _ends(reports, bundle.recipient, erased=erased))
     # 11. Content
     if bundle.content is None:
         found.skip(11, "the content was erased" if erased else "none is attached")
@@ -175,6 +176,13 @@ def _witnessed(times: Mapping[int, Interval]) -> bool:
     return all(time.source is Source.WITNESSES for time in times.values())
 
 
+def _hidden(delivery: Delivery, bundle: Bundle) -> bool:
+    """Says whether a bundle that was made for one recipient leaves a delivery out."""
+    other = bundle.recipient not in {"", delivery.recipient}
+    of_referral = delivery.chain.referral_id == bundle.referral_id
+    return other and of_referral and not delivery.shown
+
+
 def _until(evidence: Evidence, exchange: str) -> datetime:
     """Returns the last time that the exchange claims: up to then the evidence goes."""
     claims = (entry.claimed for entry in evidence.entries if entry.issuer == exchange)
@@ -219,8 +227,9 @@ def _deadlines(reports: Sequence[DeliveryReport]) -> str:
     return f"deadlines: {', '.join(listed)}"
 
 
-def _ends(reports: Sequence[DeliveryReport], *, erased: bool) -> str:
+def _ends(reports: Sequence[DeliveryReport], recipient: str, *, erased: bool) -> str:
     """Returns where each delivery ended, for people."""
     ends = [f"{SpiffeId.parse(item.recipient).name} {item.state}" for item in reports]
+    only = ["no other recipient's delivery is shown"] if recipient else []
     erasure = ["content erased, timing intact"] if erased else []
-    return "; ".join(ends + erasure) or "the referral was rejected"
+    return "; ".join((ends or ["the referral was rejected"]) + only + erasure)
