@@ -59,9 +59,9 @@ def parse_jws(jws: str, typ: str) -> tuple[str, str, bytes]:
         MalformedError: not a compact JWS of type ``typ`` in the form above.
     """
     _check_size(jws)
-    parts = jws.split(".", _PARTS) if jws.isascii() else []
+    parts = jws.split(".", _PARTS)
     if len(parts) != _PARTS:
-        raise MalformedError("not a compact JWS: three ASCII parts with dots between")
+        raise MalformedError("not a compact JWS: three parts with dots between")
     algorithm, key_id = _parse_header(parts[0], typ)
     from_base64url(parts[2], "the JWS signature")
     return algorithm, key_id, from_base64url(parts[1], "the JWS payload")

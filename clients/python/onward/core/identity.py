@@ -74,8 +74,6 @@ class SpiffeId:
         Raises:
             MalformedError: not a SPIFFE ID, or not of one of our four shapes.
         """
-        if len(text) > MAX_SPIFFE_ID_SIZE:
-            raise TooLargeError("the SPIFFE ID", len(text), MAX_SPIFFE_ID_SIZE)
         if not text.startswith(_SCHEME):
             raise _malformed(f"it must begin with {_SCHEME}")
         trust_domain, _, path = text[len(_SCHEME) :].partition("/")
