@@ -138,6 +138,24 @@ def test_a_recipient_cannot_pass_off_other_content_under_the_same_key(
 
 
 @pytest.mark.parametrize("suite", SUITES)
+def test_a_content_key_that_is_too_short_does_not_open(
+    suite: SealingSuite.ValueType,
+) -> None:
+    key, weak = KEYS[suite], bytes(16)
+    aad = b"onward-content-v1\0" + REFERRAL_ID.encode()
+    ciphertext = AESGCM(weak).encrypt(bytes(12), CONTENT, aad)
+    info = key_seal_info(REFERRAL_ID, OHIO, ciphertext)
+    entry = SealedKey(
+        recipient=OHIO,
+        key_id=key.public.key_id,
+        suite=suite,
+        sealed=seal_secret(weak, key.public, info),
+    )
+    message = SealedContent(nonce=bytes(12), ciphertext=ciphertext, keys=[entry])
+    cannot_open(message.SerializeToString(), key)
+
+
+@pytest.mark.parametrize("suite", SUITES)
 def test_every_byte_counts(suite: SealingSuite.ValueType) -> None:
     key = KEYS[suite]
     message = parse_sealed(seal({OHIO: key.public}))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final, Self, TypeAlias
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec, mlkem, x25519
 from cryptography.hazmat.primitives.hpke import (
     AEAD,
@@ -23,7 +24,7 @@ from cryptography.hazmat.primitives.hpke import (
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from onward.core._jose import base64url, from_base64url, json_object
-from onward.core.errors import MalformedError, TooLargeError
+from onward.core.errors import MalformedError, Reason, TooLargeError, VerificationError
 from onward.v1 import directory_pb2
 from onward.v1.vocabulary_pb2 import SealingSuite
 
@@ -265,14 +266,24 @@ class ContentPrivateKey:
         """Open what :meth:`ContentPublicKey.seal` sealed with the same ``info``.
 
         Raises:
-            InvalidTag: it does not open.
-            ValueError: likewise, and the seal is no output of this suite at all.
+            VerificationError: CANNOT_OPEN.
         """
-        return _suite(self.public.suite).hpke.decrypt(sealed, self._key, info)
+        try:
+            return _suite(self.public.suite).hpke.decrypt(sealed, self._key, info)
+        except (InvalidTag, ValueError):
+            raise cannot_open() from None
 
     def __repr__(self) -> str:
         suite = _suite(self.public.suite).name
         return f"ContentPrivateKey({suite}, key_id={self.public.key_id!r})"
+
+
+def cannot_open() -> VerificationError:
+    """Make the one error of opening: it does not say what was wrong."""
+    return VerificationError(
+        Reason.ERROR_REASON_CANNOT_OPEN,
+        "the seal does not open with this key in this context",
+    )
 
 
 def sealed_size(suite: SealingSuite.ValueType, secret_size: int) -> int:

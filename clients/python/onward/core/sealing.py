@@ -19,9 +19,14 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.protobuf.message import DecodeError
 
-from onward.core._content_keys import ContentPrivateKey, ContentPublicKey, sealed_size
+from onward.core._content_keys import (
+    ContentPrivateKey,
+    ContentPublicKey,
+    cannot_open,
+    sealed_size,
+)
 from onward.core._jose import is_key_id
-from onward.core.errors import MalformedError, Reason, TooLargeError, VerificationError
+from onward.core.errors import MalformedError, TooLargeError
 from onward.core.identity import SpiffeId
 from onward.core.statements import is_statement_id
 from onward.v1.content_pb2 import SealedContent, SealedKey
@@ -149,9 +154,9 @@ def open_content_with_info(sealed: bytes, key: ContentPrivateKey, info: bytes) -
         _, *names, _ = info.split(b"\0", _INFO_PARTS - 1)
         referral_id, recipient = (name.decode() for name in names)
     except ValueError:
-        raise _cannot_open() from None
+        raise cannot_open() from None
     if info != key_seal_info(referral_id, recipient, message.ciphertext):
-        raise _cannot_open()
+        raise cannot_open()
     return _open(message, key, referral_id, recipient, info)
 
 
@@ -171,10 +176,7 @@ def open_secret(sealed: bytes, key: ContentPrivateKey, info: bytes) -> bytes:
     Raises:
         VerificationError: CANNOT_OPEN.
     """
-    try:
-        return key.open(sealed, info)
-    except (InvalidTag, ValueError):
-        raise _cannot_open() from None
+    return key.open(sealed, info)
 
 
 def _open(
@@ -192,18 +194,20 @@ def _open(
             for entry in message.keys
             if (entry.recipient, entry.key_id, entry.suite) == mine
         )
-        content_key = AESGCM(key.open(sealed, info))
+        content_key = key.open(sealed, info)
+        if len(content_key) != _KEY_SIZE:  # AESGCM would take AES-128 as well
+            raise cannot_open()
         aad = _aad(referral_id)
-        return content_key.decrypt(message.nonce, message.ciphertext, aad)
+        return AESGCM(content_key).decrypt(message.nonce, message.ciphertext, aad)
     except (InvalidTag, ValueError):
-        raise _cannot_open() from None
+        raise cannot_open() from None
 
 
 def _read(sealed: bytes) -> SealedContent:
     try:
         return SealedContent.FromString(sealed)
     except DecodeError:
-        raise _cannot_open() from None
+        raise cannot_open() from None
 
 
 def _check_recipients(recipients: Sequence[str]) -> None:
@@ -231,11 +235,3 @@ def _aad(referral_id: str) -> bytes:
 
 def _info(referral_id: str, recipient: str, digest: bytes) -> bytes:
     return b"\0".join((_SEAL_CONTEXT, referral_id.encode(), recipient.encode(), digest))
-
-
-def _cannot_open() -> VerificationError:
-    return VerificationError(
-        Reason.ERROR_REASON_CANNOT_OPEN,
-        "the sealed content does not open with this key for this referral and "
-        "recipient",
-    )
