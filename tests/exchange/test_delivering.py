@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 
 import pytest
@@ -37,7 +37,7 @@ def stream(
     name: str = STATE_POLICE,
     places: int = 16,
     recheck: Callable[[], None] = allowed,
-) -> AsyncIterator[Event]:
+) -> AsyncGenerator[Event, None]:
     """Opens a stream."""
     return world.delivering.receive(world.caller(name), places, recheck)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -217,7 +218,7 @@ async def test_a_transfer_that_does_not_fit_leaves_nothing(
         basis=vocabulary_pb2.DISCLOSURE_BASIS_AGENCY_TO_AGENCY,
     )
     other = transfer_of(world, chain, NEVADA, STATE_POLICE)
-    attempts = {
+    attempts: dict[str, Callable[[], Awaitable[object]]] = {
         "no child": lambda: world.submission.submit(caller, jws, None),
         "other child": lambda: world.submission.submit(caller, jws, other),
         "no link": lambda: world.submission.submit(

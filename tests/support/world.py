@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -196,7 +197,7 @@ class World:
         referral_id: str = "",
         previous: bytes = b"",
         statement_id: str = "",
-        **body: object,
+        **body: Any,
     ) -> SignedStatement:
         """Signs a statement of a member."""
         message = statement_pb2.Statement(
@@ -206,7 +207,7 @@ class World:
             seen=self.ledger.seen(),
             previous=previous,
             referral_id=referral_id,
-            **body,  # type: ignore[arg-type]
+            **body,
         )
         return sign_statement(message, self.parties[issuer].key)
 
@@ -217,7 +218,7 @@ class World:
         content: bytes = b"a tip",
         urgency: vocabulary_pb2.Urgency.ValueType = vocabulary_pb2.URGENCY_ROUTINE,
         links: Sequence[statement_pb2.ReferralLink] = (),
-        **fields: object,
+        **fields: Any,
     ) -> Sending:
         """Returns a signed referral with its sealed content."""
         referral_id = new_statement_id(self.clock.ms, os.urandom(10))
@@ -227,7 +228,7 @@ class World:
             {name: self.parties[name].content_key.public for name in recipients},
             os.urandom,
         )
-        values: dict[str, object] = {
+        values: dict[str, Any] = {
             "recipients": recipients,
             "urgency": urgency,
             "urgency_reason": "stated",
@@ -243,7 +244,7 @@ class World:
             "expire_time": to_timestamp(self.clock.ms + YEAR_MS),
             "links": links,
         }
-        body = statement_pb2.Referral(**(values | fields))  # type: ignore[arg-type]
+        body = statement_pb2.Referral(**(values | fields))
         statement = self.sign(
             publisher,
             statement_id=referral_id,
@@ -253,7 +254,7 @@ class World:
         return Sending(statement.jws, sealed)
 
     async def answer(
-        self, issuer: str, previous: str, referral_id: str, **body: object
+        self, issuer: str, previous: str, referral_id: str, **body: Any
     ) -> str:
         """Submits a statement that answers another; returns the statement."""
         statement = self.sign(

@@ -17,7 +17,7 @@ The stream learns of news by the hub, and by its own timer where a wake-up is lo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from onward.core import custody
@@ -142,7 +142,7 @@ class Delivering:
 
     async def receive(
         self, caller: Caller, max_outstanding: int, recheck: Callable[[], None]
-    ) -> AsyncIterator[Offer | HandedOver | Retracted | Beat]:
+    ) -> AsyncGenerator[Offer | HandedOver | Retracted | Beat, None]:
         """Streams what waits for the caller's agency; ends only with an error.
 
         Being resumed after an event means that its message was written in full to the
@@ -172,7 +172,7 @@ class Delivering:
 
     async def content(
         self, caller: Caller, referral_id: str
-    ) -> AsyncIterator[bytes | Logged]:
+    ) -> AsyncGenerator[bytes | Logged, None]:
         """Streams one delivery's sealed content in chunks, then its ``Handover``.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from onward.v1 import vocabulary_pb2
 from onward_server.exchange.clock import Clock
@@ -30,7 +30,7 @@ class Watching:
 
     async def watch(
         self, caller: Caller, after_index: int, recheck: Callable[[], None]
-    ) -> AsyncIterator[tuple[Logged | Beat, int]]:
+    ) -> AsyncGenerator[tuple[Logged | Beat, int], None]:
         """Streams the statements about the caller's own referrals, and heartbeats.
 
         Args:
