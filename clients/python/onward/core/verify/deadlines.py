@@ -18,7 +18,7 @@ _ARRIVAL = frozenset({Event.RECEIVED})
 _READING = frozenset({Event.ACKNOWLEDGMENT})
 _OUTCOME = frozenset({Event.OUTCOME, Event.CLOSING_OUTCOME})
 _ENDINGS = frozenset({Event.DECLINE, Event.TRANSFER, Event.RETRACTION})
-_CANCELLED = State.DELIVERY_STATE_CANCELLED
+_UNSENT = frozenset({State.DELIVERY_STATE_CANCELLED, State.DELIVERY_STATE_EXPIRED})
 
 _Span: TypeAlias = tuple[datetime, datetime]
 
@@ -70,9 +70,8 @@ def _due(
 
 def _endings(delivery: Delivery) -> frozenset[Event]:
     """Returns the events after which a delivery is nobody's to hurry any more."""
-    # Content that was erased before it ever went out cannot be delivered.
-    cancelled = delivery.state == _CANCELLED
-    return _ENDINGS | {Event.ERASURE} if cancelled else _ENDINGS
+    # Content that was erased before it ever went out cannot be delivered any more.
+    return _ENDINGS | {Event.ERASURE} if delivery.state in _UNSENT else _ENDINGS
 
 
 def _first(

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from onward.core.bundle import Bundle
 from onward.core.custody import state_name
 from onward.core.errors import OnwardError, Reason, VerificationError
-from onward.core.identity import SpiffeId
 from onward.core.timing import Interval, Judgement, Source, intervals
 from onward.core.tlog_policy import Policy
 from onward.core.verify.chains import (
@@ -229,7 +228,7 @@ def _deadlines(reports: Sequence[DeliveryReport]) -> str:
 
 def _ends(reports: Sequence[DeliveryReport], recipient: str, *, erased: bool) -> str:
     """Returns where each delivery ended, for people."""
-    ends = [f"{SpiffeId.parse(item.recipient).name} {item.state}" for item in reports]
+    ends = [f"{item.recipient.rpartition('/')[2]} {item.state}" for item in reports]
     only = ["no other recipient's delivery is shown"] if recipient else []
     erasure = ["content erased, timing intact"] if erased else []
-    return "; ".join((ends or ["the referral was rejected"]) + only + erasure)
+    return "; ".join((ends or ["no delivery"]) + only + erasure)
