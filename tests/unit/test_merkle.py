@@ -205,42 +205,6 @@ def test_the_largest_tree_can_be_proven() -> None:
     verify_consistency(1, 2**63 - 1, leaf, climbed(leaf, 63), proof)
 
 
-OTHER = b"\x07" * 32
-
-
-def climbed(leaf: bytes, length: int) -> bytes:
-    """Return the root over a leaf at index 0 whose siblings are all ``OTHER``."""
-    return leaf if length == 0 else climbed(node_hash(leaf, OTHER), length - 1)
-
-
-@pytest.mark.parametrize(
-    ("size", "length", "root"),
-    [
-        pytest.param(2, 0, ROOTS[1], id="too-short"),
-        pytest.param(8, 2, climbed(ROOTS[1], 2), id="one-too-short"),
-        pytest.param(1, 1, node_hash(OTHER, ROOTS[1]), id="too-long"),
-        pytest.param(1, 1, climbed(ROOTS[1], 1), id="too-long-to-the-right"),
-        pytest.param(2**63, 63, climbed(ROOTS[1], 63), id="too-large"),
-    ],
-)
-def test_a_forged_root_does_not_make_up_for_the_length(
-    size: int, length: int, root: bytes
-) -> None:
-    leaf, proof = ROOTS[1], [OTHER] * length
-    with pytest.raises(VerificationError) as error:
-        verify_inclusion(leaf, 0, size, proof, root)
-    assert_invalid(error)
-    with pytest.raises(VerificationError) as error:
-        verify_consistency(1, size, leaf, root, proof)
-    assert_invalid(error)
-
-
-def test_the_largest_tree_can_be_proven() -> None:
-    leaf, proof = ROOTS[1], [OTHER] * 63
-    verify_inclusion(leaf, 0, 2**63 - 1, proof, climbed(leaf, 63))
-    verify_consistency(1, 2**63 - 1, leaf, climbed(leaf, 63), proof)
-
-
 def test_an_inner_node_does_not_pass_for_an_entry() -> None:
     left, right = leaf_hash(ENTRIES[0]), leaf_hash(ENTRIES[1])
     forged = leaf_hash(left + right)

@@ -251,13 +251,6 @@ def test_what_a_cosignature_signs() -> None:
     assert COSIGNER.vkey.verify(TEXT, value) == 7
 
 
-def test_what_a_cosignature_signs() -> None:
-    message = b"cosignature/v1\ntime 7\nnational.example\n5\nroot\n"
-    value = b"\x00\x00\x00\x00\x00\x00\x00\x07" + private_key(3).sign(message)
-    assert COSIGNER.sign(TEXT, 7).value == value
-    assert COSIGNER.vkey.verify(TEXT, value) == 7
-
-
 def test_the_time_of_a_cosignature_is_signed() -> None:
     line = cosigned(1679315147).signatures[1]
     for forged in (

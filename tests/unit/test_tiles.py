@@ -122,8 +122,6 @@ def test_a_proof_needs_the_tiles_above_its_entry_and_the_edge() -> None:
     assert proof_tiles(0, 1) == {(0, 0)}
     # Tile 1/1 has no hash yet: a tile is never empty.
     assert proof_tiles(65540, 65546) == {(0, 256), (2, 0)}
-    # Tile 1/1 has no hash yet: a tile is never empty.
-    assert proof_tiles(65540, 65546) == {(0, 256), (2, 0)}
 
 
 def test_the_tiles_of_a_huge_log_are_not_enumerated() -> None:

@@ -6,6 +6,9 @@ in: the referral's id in the content's additional data; the referral's id, the r
 and the digest of the ciphertext in the ``info`` of each sealed key. So a seal opens for
 this recipient and this referral only.
 
+The content also commits to its key, since AES-GCM does not: what one recipient reads is
+what all of them read.
+
 Opening fails in one way, whatever was wrong, so that nobody learns from it.
 """
 
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
+from hmac import compare_digest
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -52,6 +56,7 @@ MAX_RECIPIENTS: Final = 16
 
 _CONTENT_CONTEXT: Final = b"onward-content-v1"
 _SEAL_CONTEXT: Final = b"onward-seal-v1"
+_KEY_CONTEXT: Final = b"onward-key-v1"
 _INFO_PARTS: Final = 4
 _KEY_SIZE: Final = 32
 _NONCE_SIZE: Final = 12
@@ -94,7 +99,10 @@ def seal_content(
         for recipient, public in recipients.items()
     ]
     return SealedContent(
-        nonce=nonce, ciphertext=ciphertext, keys=sealed_keys
+        nonce=nonce,
+        ciphertext=ciphertext,
+        keys=sealed_keys,
+        key_commitment=_commitment(key),
     ).SerializeToString()
 
 
@@ -115,6 +123,10 @@ def parse_sealed(data: bytes, max_size: int = MAX_SEALED_SIZE) -> SealedContent:
         raise MalformedError("the nonce must have 12 bytes", field="nonce")
     if len(sealed.ciphertext) < _TAG_SIZE:
         raise MalformedError("no ciphertext is so short", field="ciphertext")
+    if len(sealed.key_commitment) != sha256().digest_size:
+        raise MalformedError(
+            "the key commitment must have 32 bytes", field="key_commitment"
+        )
     _check_recipients([key.recipient for key in sealed.keys])
     _check_sealed_keys(sealed.keys)
     return sealed
@@ -197,6 +209,8 @@ def _open(
         content_key = key.open(sealed, info)
         if len(content_key) != _KEY_SIZE:  # AESGCM would take AES-128 as well
             raise cannot_open()
+        if not compare_digest(_commitment(content_key), message.key_commitment):
+            raise cannot_open()
         aad = _aad(referral_id)
         return AESGCM(content_key).decrypt(message.nonce, message.ciphertext, aad)
     except (InvalidTag, ValueError):
@@ -227,6 +241,10 @@ def _check_sealed_keys(keys: Sequence[SealedKey]) -> None:
             raise MalformedError("a sealed key names no key", field="keys.key_id")
         if len(key.sealed) != sealed_size(key.suite, _KEY_SIZE):
             raise MalformedError("a sealed key has the wrong size", field="keys.sealed")
+
+
+def _commitment(key: bytes) -> bytes:
+    return sha256(b"\0".join((_KEY_CONTEXT, key))).digest()
 
 
 def _aad(referral_id: str) -> bytes:

@@ -26,29 +26,29 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from onward.v1 import vocabulary_pb2 as onward_dot_v1_dot_vocabulary__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17onward/v1/content.proto\x12\tonward.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aonward/v1/vocabulary.proto\"o\n\rSealedContent\x12\x14\n\x05nonce\x18\x01 \x01(\x0cR\x05nonce\x12\x1e\n\nciphertext\x18\x02 \x01(\x0cR\nciphertext\x12(\n\x04keys\x18\x03 \x03(\x0b\x32\x14.onward.v1.SealedKeyR\x04keys\"\x87\x01\n\tSealedKey\x12\x1c\n\trecipient\x18\x01 \x01(\tR\trecipient\x12\x15\n\x06key_id\x18\x02 \x01(\tR\x05keyId\x12-\n\x05suite\x18\x03 \x01(\x0e\x32\x17.onward.v1.SealingSuiteR\x05suite\x12\x16\n\x06sealed\x18\x04 \x01(\x0cR\x06sealed\"\x87\x06\n\x03Tip\x12\x1c\n\treference\x18\x01 \x01(\tR\treference\x12,\n\x07\x63hannel\x18\x02 \x01(\x0e\x32\x12.onward.v1.ChannelR\x07\x63hannel\x12<\n\rreporter_type\x18\x03 \x01(\x0e\x32\x17.onward.v1.ReporterTypeR\x0creporterType\x12?\n\rreceived_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0creceivedTime\x12\x1b\n\ttime_zone\x18\x05 \x01(\tR\x08timeZone\x12\x1a\n\x08language\x18\x06 \x01(\tR\x08language\x12\x1c\n\tnarrative\x18\x07 \x01(\tR\tnarrative\x12\x45\n\x10trafficking_type\x18\x08 \x01(\x0e\x32\x1a.onward.v1.TraffickingTypeR\x0ftraffickingType\x12#\n\rindustry_code\x18\t \x01(\tR\x0cindustryCode\x12\x1d\n\nvenue_code\x18\n \x01(\tR\tvenueCode\x12\x34\n\tlocations\x18\x0b \x03(\x0b\x32\x16.onward.v1.TipLocationR\tlocations\x12.\n\x07persons\x18\x0c \x03(\x0b\x32\x14.onward.v1.TipPersonR\x07persons\x12\x31\n\x08vehicles\x18\r \x03(\x0b\x32\x15.onward.v1.TipVehicleR\x08vehicles\x12@\n\x10reporter_contact\x18\x0e \x01(\x0b\x32\x15.onward.v1.TipContactR\x0freporterContact\x12(\n\x05\x63\x61lls\x18\x0f \x03(\x0b\x32\x12.onward.v1.TipCallR\x05\x63\x61lls\x12:\n\x0b\x61ttachments\x18\x10 \x03(\x0b\x32\x18.onward.v1.TipAttachmentR\x0b\x61ttachments\x12\x12\n\x04test\x18\x11 \x01(\x08R\x04test\"\xb1\x01\n\x0bTipLocation\x12\"\n\x0cjurisdiction\x18\x01 \x01(\tR\x0cjurisdiction\x12\x1f\n\x0b\x63ounty_fips\x18\x02 \x01(\tR\ncountyFips\x12\x18\n\x07\x61\x64\x64ress\x18\x03 \x01(\tR\x07\x61\x64\x64ress\x12\x1f\n\x0btribal_land\x18\x04 \x01(\x08R\ntribalLand\x12\"\n\x0csignificance\x18\x05 \x01(\tR\x0csignificance\"\x9d\x01\n\tTipPerson\x12\x12\n\x04part\x18\x01 \x01(\tR\x04part\x12\x30\n\tage_group\x18\x02 \x01(\x0e\x32\x13.onward.v1.AgeGroupR\x08\x61geGroup\x12\x12\n\x04name\x18\x03 \x01(\tR\x04name\x12 \n\x0b\x64\x65scription\x18\x04 \x01(\tR\x0b\x64\x65scription\x12\x14\n\x05\x63ount\x18\x05 \x01(\x05R\x05\x63ount\"s\n\nTipVehicle\x12 \n\x0b\x64\x65scription\x18\x01 \x01(\tR\x0b\x64\x65scription\x12\x14\n\x05plate\x18\x02 \x01(\tR\x05plate\x12-\n\x12plate_jurisdiction\x18\x03 \x01(\tR\x11plateJurisdiction\"o\n\nTipContact\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n\x05phone\x18\x02 \x01(\tR\x05phone\x12\x14\n\x05\x65mail\x18\x03 \x01(\tR\x05\x65mail\x12!\n\x0csafe_contact\x18\x04 \x01(\tR\x0bsafeContact\"t\n\x07TipCall\x12\x37\n\tmade_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08madeTime\x12\x16\n\x06\x63\x61lled\x18\x02 \x01(\tR\x06\x63\x61lled\x12\x18\n\x07summary\x18\x03 \x01(\tR\x07summary\"V\n\rTipAttachment\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n\nmedia_type\x18\x02 \x01(\tR\tmediaType\x12\x12\n\x04\x64\x61ta\x18\x03 \x01(\x0cR\x04\x64\x61tab\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17onward/v1/content.proto\x12\tonward.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aonward/v1/vocabulary.proto\"\x96\x01\n\rSealedContent\x12\x14\n\x05nonce\x18\x01 \x01(\x0cR\x05nonce\x12\x1e\n\nciphertext\x18\x02 \x01(\x0cR\nciphertext\x12(\n\x04keys\x18\x03 \x03(\x0b\x32\x14.onward.v1.SealedKeyR\x04keys\x12%\n\x0ekey_commitment\x18\x04 \x01(\x0cR\rkeyCommitment\"\x87\x01\n\tSealedKey\x12\x1c\n\trecipient\x18\x01 \x01(\tR\trecipient\x12\x15\n\x06key_id\x18\x02 \x01(\tR\x05keyId\x12-\n\x05suite\x18\x03 \x01(\x0e\x32\x17.onward.v1.SealingSuiteR\x05suite\x12\x16\n\x06sealed\x18\x04 \x01(\x0cR\x06sealed\"\x87\x06\n\x03Tip\x12\x1c\n\treference\x18\x01 \x01(\tR\treference\x12,\n\x07\x63hannel\x18\x02 \x01(\x0e\x32\x12.onward.v1.ChannelR\x07\x63hannel\x12<\n\rreporter_type\x18\x03 \x01(\x0e\x32\x17.onward.v1.ReporterTypeR\x0creporterType\x12?\n\rreceived_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0creceivedTime\x12\x1b\n\ttime_zone\x18\x05 \x01(\tR\x08timeZone\x12\x1a\n\x08language\x18\x06 \x01(\tR\x08language\x12\x1c\n\tnarrative\x18\x07 \x01(\tR\tnarrative\x12\x45\n\x10trafficking_type\x18\x08 \x01(\x0e\x32\x1a.onward.v1.TraffickingTypeR\x0ftraffickingType\x12#\n\rindustry_code\x18\t \x01(\tR\x0cindustryCode\x12\x1d\n\nvenue_code\x18\n \x01(\tR\tvenueCode\x12\x34\n\tlocations\x18\x0b \x03(\x0b\x32\x16.onward.v1.TipLocationR\tlocations\x12.\n\x07persons\x18\x0c \x03(\x0b\x32\x14.onward.v1.TipPersonR\x07persons\x12\x31\n\x08vehicles\x18\r \x03(\x0b\x32\x15.onward.v1.TipVehicleR\x08vehicles\x12@\n\x10reporter_contact\x18\x0e \x01(\x0b\x32\x15.onward.v1.TipContactR\x0freporterContact\x12(\n\x05\x63\x61lls\x18\x0f \x03(\x0b\x32\x12.onward.v1.TipCallR\x05\x63\x61lls\x12:\n\x0b\x61ttachments\x18\x10 \x03(\x0b\x32\x18.onward.v1.TipAttachmentR\x0b\x61ttachments\x12\x12\n\x04test\x18\x11 \x01(\x08R\x04test\"\xb1\x01\n\x0bTipLocation\x12\"\n\x0cjurisdiction\x18\x01 \x01(\tR\x0cjurisdiction\x12\x1f\n\x0b\x63ounty_fips\x18\x02 \x01(\tR\ncountyFips\x12\x18\n\x07\x61\x64\x64ress\x18\x03 \x01(\tR\x07\x61\x64\x64ress\x12\x1f\n\x0btribal_land\x18\x04 \x01(\x08R\ntribalLand\x12\"\n\x0csignificance\x18\x05 \x01(\tR\x0csignificance\"\x9d\x01\n\tTipPerson\x12\x12\n\x04part\x18\x01 \x01(\tR\x04part\x12\x30\n\tage_group\x18\x02 \x01(\x0e\x32\x13.onward.v1.AgeGroupR\x08\x61geGroup\x12\x12\n\x04name\x18\x03 \x01(\tR\x04name\x12 \n\x0b\x64\x65scription\x18\x04 \x01(\tR\x0b\x64\x65scription\x12\x14\n\x05\x63ount\x18\x05 \x01(\x05R\x05\x63ount\"s\n\nTipVehicle\x12 \n\x0b\x64\x65scription\x18\x01 \x01(\tR\x0b\x64\x65scription\x12\x14\n\x05plate\x18\x02 \x01(\tR\x05plate\x12-\n\x12plate_jurisdiction\x18\x03 \x01(\tR\x11plateJurisdiction\"o\n\nTipContact\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n\x05phone\x18\x02 \x01(\tR\x05phone\x12\x14\n\x05\x65mail\x18\x03 \x01(\tR\x05\x65mail\x12!\n\x0csafe_contact\x18\x04 \x01(\tR\x0bsafeContact\"t\n\x07TipCall\x12\x37\n\tmade_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08madeTime\x12\x16\n\x06\x63\x61lled\x18\x02 \x01(\tR\x06\x63\x61lled\x12\x18\n\x07summary\x18\x03 \x01(\tR\x07summary\"V\n\rTipAttachment\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n\nmedia_type\x18\x02 \x01(\tR\tmediaType\x12\x12\n\x04\x64\x61ta\x18\x03 \x01(\x0cR\x04\x64\x61tab\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'onward.v1.content_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SEALEDCONTENT']._serialized_start=99
-  _globals['_SEALEDCONTENT']._serialized_end=210
-  _globals['_SEALEDKEY']._serialized_start=213
-  _globals['_SEALEDKEY']._serialized_end=348
-  _globals['_TIP']._serialized_start=351
-  _globals['_TIP']._serialized_end=1126
-  _globals['_TIPLOCATION']._serialized_start=1129
-  _globals['_TIPLOCATION']._serialized_end=1306
-  _globals['_TIPPERSON']._serialized_start=1309
-  _globals['_TIPPERSON']._serialized_end=1466
-  _globals['_TIPVEHICLE']._serialized_start=1468
-  _globals['_TIPVEHICLE']._serialized_end=1583
-  _globals['_TIPCONTACT']._serialized_start=1585
-  _globals['_TIPCONTACT']._serialized_end=1696
-  _globals['_TIPCALL']._serialized_start=1698
-  _globals['_TIPCALL']._serialized_end=1814
-  _globals['_TIPATTACHMENT']._serialized_start=1816
-  _globals['_TIPATTACHMENT']._serialized_end=1902
+  _globals['_SEALEDCONTENT']._serialized_start=100
+  _globals['_SEALEDCONTENT']._serialized_end=250
+  _globals['_SEALEDKEY']._serialized_start=253
+  _globals['_SEALEDKEY']._serialized_end=388
+  _globals['_TIP']._serialized_start=391
+  _globals['_TIP']._serialized_end=1166
+  _globals['_TIPLOCATION']._serialized_start=1169
+  _globals['_TIPLOCATION']._serialized_end=1346
+  _globals['_TIPPERSON']._serialized_start=1349
+  _globals['_TIPPERSON']._serialized_end=1506
+  _globals['_TIPVEHICLE']._serialized_start=1508
+  _globals['_TIPVEHICLE']._serialized_end=1623
+  _globals['_TIPCONTACT']._serialized_start=1625
+  _globals['_TIPCONTACT']._serialized_end=1736
+  _globals['_TIPCALL']._serialized_start=1738
+  _globals['_TIPCALL']._serialized_end=1854
+  _globals['_TIPATTACHMENT']._serialized_start=1856
+  _globals['_TIPATTACHMENT']._serialized_end=1942
 # @@protoc_insertion_point(module_scope)

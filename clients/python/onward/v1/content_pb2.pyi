@@ -33,12 +33,18 @@ class SealedContent(_message.Message):
     NONCE_FIELD_NUMBER: _builtins.int
     CIPHERTEXT_FIELD_NUMBER: _builtins.int
     KEYS_FIELD_NUMBER: _builtins.int
+    KEY_COMMITMENT_FIELD_NUMBER: _builtins.int
     nonce: _builtins.bytes
     """The AES-256-GCM nonce, 12 bytes."""
     ciphertext: _builtins.bytes
     """The AES-256-GCM ciphertext of the serialized `Tip`, the 16-byte tag last. The
     additional authenticated data is `onward-content-v1`, a zero byte, and the
     referral's id.
+    """
+    key_commitment: _builtins.bytes
+    """SHA-256 over `onward-key-v1`, a zero byte, and the 32-byte content key. It commits to
+    the key, since AES-GCM does not: no publisher can make one ciphertext that reads
+    differently for two recipients. A recipient must check it. 32 bytes.
     """
     @_builtins.property
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___SealedKey]:
@@ -50,10 +56,11 @@ class SealedContent(_message.Message):
         nonce: _builtins.bytes = ...,
         ciphertext: _builtins.bytes = ...,
         keys: _abc.Iterable[Global___SealedKey] | None = ...,
+        key_commitment: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertext", b"ciphertext", "keys", b"keys", "nonce", b"nonce"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertext", b"ciphertext", "key_commitment", b"key_commitment", "keys", b"keys", "nonce", b"nonce"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
