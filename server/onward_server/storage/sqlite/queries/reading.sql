@@ -1,0 +1,231 @@
+-- Every query here but one returns one value: its rows as JSON, with commas between, or
+-- NULL for no row (why: views.sql). Lists come in as JSON arrays, digests as in
+-- writing.sql.
+
+-- name: head()$
+-- The newest checkpoint.
+SELECT row FROM checkpoint_rows ORDER BY size DESC LIMIT 1;
+
+-- name: checkpoint(size)$
+-- The checkpoint of exactly this size.
+SELECT row FROM checkpoint_rows WHERE size = :size;
+
+-- name: checkpoints_covering(indexes)$
+-- For each index the first checkpoint that is larger: [index, checkpoint].
+SELECT group_concat('[' || wanted.value || ',' || row || ']')
+FROM json_each(:indexes) AS wanted
+JOIN checkpoint_rows ON size = (
+  SELECT min(size) FROM checkpoints WHERE size > wanted.value
+);
+
+-- name: tiles(coordinates)$
+-- Tiles by [level, index].
+SELECT group_concat(row)
+FROM json_each(:coordinates) AS wanted
+JOIN tile_rows
+  ON level = wanted.value ->> 0 AND tile_index = wanted.value ->> 1;
+
+-- name: statements(indexes)$
+-- Entries by log index, in any order.
+SELECT group_concat(row)
+FROM json_each(:indexes) AS wanted
+JOIN statement_rows ON log_index = wanted.value;
+
+-- name: find_statement(digest)$
+-- The entry with this digest.
+SELECT row FROM statement_rows WHERE digest = :digest;
+
+-- name: statement_keys(rows, data)$
+-- Entries with these digests, without their JWS.
+SELECT group_concat(
+  json_array(log_index, hex(digest), '', kind, referral_id, subject, logged_ms)
+)
+FROM json_each(:rows) AS wanted
+JOIN statements ON digest = substr(:data, wanted.value ->> 0, wanted.value ->> 1);
+
+-- name: digests(first, past)$
+-- The digests of a range of entries in hexadecimal, one after the other.
+SELECT group_concat(hex(digest), '')
+FROM (
+  SELECT digest FROM statements
+  WHERE log_index >= :first AND log_index < :past
+  ORDER BY log_index
+);
+
+-- name: chain(referral_id)$
+-- All statements about one referral, in the log's order.
+SELECT group_concat(row)
+FROM (
+  SELECT row FROM statement_rows
+  WHERE referral_id = :referral_id AND referral_id <> ''
+  ORDER BY log_index
+);
+
+-- name: history(kind, subject)$
+-- All statements of one kind about one subject, in the log's order.
+SELECT group_concat(row)
+FROM (
+  SELECT row FROM statement_rows
+  WHERE kind = :kind AND subject = :subject
+  ORDER BY log_index
+);
+
+-- name: referrals(referral_ids)$
+-- Referrals by id, in any order.
+SELECT group_concat(row)
+FROM json_each(:referral_ids) AS wanted
+JOIN referral_rows ON referral_id = wanted.value;
+
+-- name: children(referral_id)$
+-- Ids of the referrals into which this one was transferred, in the log's order.
+SELECT group_concat(json_quote(referral_id))
+FROM (
+  SELECT referral_id FROM referrals
+  WHERE parent_id = :referral_id AND parent_id <> ''
+  ORDER BY log_index
+);
+
+-- name: published(publisher, before, limit)$
+-- Accepted referrals of a publisher, newest first, before a log index.
+SELECT group_concat(row)
+FROM (
+  SELECT row FROM referral_rows
+  WHERE publisher = :publisher AND NOT rejected AND log_index < :before
+  ORDER BY log_index DESC
+  LIMIT :limit
+);
+
+-- name: received(recipient, before, limit)$
+-- Accepted referrals to a recipient, newest first, before a log index.
+SELECT group_concat(row)
+FROM (
+  SELECT row FROM deliveries
+  JOIN referral_rows ON referral_rows.log_index = deliveries.log_index
+  WHERE recipient = :recipient AND deliveries.log_index < :before AND NOT rejected
+  ORDER BY deliveries.log_index DESC
+  LIMIT :limit
+);
+
+-- name: in_jurisdictions(codes, after, limit)$
+-- Referrals of these codes, oldest first, after a log index. From each code the first
+-- ones are taken, and the first ones of these.
+SELECT group_concat(row)
+FROM (
+  SELECT row FROM referral_rows
+  WHERE log_index IN (
+    SELECT place.log_index
+    FROM json_each(:codes) AS wanted
+    JOIN places AS place ON place.code = wanted.value AND place.log_index IN (
+      SELECT log_index FROM places
+      WHERE code = wanted.value AND log_index > :after
+      ORDER BY log_index
+      LIMIT :limit
+    )
+  )
+  ORDER BY log_index
+  LIMIT :limit
+);
+
+-- name: deliveries(referral_ids)$
+-- The deliveries of these referrals, in any order.
+SELECT group_concat(row)
+FROM json_each(:referral_ids) AS wanted
+JOIN delivery_rows ON referral_id = wanted.value;
+
+-- name: claimable(recipient, now_ms, limit)$
+-- Waiting deliveries of one recipient that no stream has a lease on at this time: the
+-- most urgent first, then the oldest.
+SELECT group_concat(row)
+FROM (
+  SELECT row FROM delivery_rows
+  WHERE recipient = :recipient AND waiting AND lease_until_ms <= :now_ms
+  ORDER BY urgency, order_index
+  LIMIT :limit
+);
+
+-- name: retractions_pending(recipient)$
+-- Ids of referrals whose retraction this recipient has not answered, oldest first.
+SELECT group_concat(json_quote(referral_id))
+FROM (
+  SELECT referral_id FROM deliveries
+  WHERE recipient = :recipient AND state = 11
+  ORDER BY order_index
+);
+
+-- name: state_counts()$
+-- [state, how many deliveries are in it].
+SELECT group_concat(json_array(state, deliveries))
+FROM delivery_counts
+WHERE deliveries > 0;
+
+-- name: oldest_waiting()$
+-- [urgency, when the oldest waiting delivery of it was accepted]. Steps from urgency to
+-- urgency along the index, since counting through a long queue takes long.
+WITH RECURSIVE classes (urgency) AS (
+  SELECT min(urgency) FROM deliveries WHERE waiting
+  UNION ALL
+  SELECT (
+    SELECT min(more.urgency) FROM deliveries AS more
+    WHERE more.waiting AND more.urgency > classes.urgency
+  )
+  FROM classes
+  WHERE classes.urgency IS NOT NULL
+)
+SELECT group_concat(json_array(classes.urgency, referrals.accepted_ms))
+FROM classes
+JOIN referrals ON referrals.log_index = (
+  SELECT oldest.log_index FROM deliveries AS oldest
+  WHERE oldest.waiting AND oldest.urgency = classes.urgency
+  ORDER BY oldest.order_index
+  LIMIT 1
+);
+
+-- name: feed(member, after, limit)$
+-- Log indexes that the member is to hear of, in order, after one.
+SELECT group_concat(log_index)
+FROM (
+  SELECT log_index FROM feed
+  WHERE member = :member AND log_index > :after
+  ORDER BY log_index
+  LIMIT :limit
+);
+
+-- name: expired(now_ms, limit)$
+-- Ids of accepted referrals whose content is due for erasure, the longest due first.
+SELECT group_concat(json_quote(referral_id))
+FROM (
+  SELECT referral_id FROM referrals
+  WHERE NOT rejected AND NOT erased AND expire_ms <= :now_ms
+  ORDER BY expire_ms
+  LIMIT :limit
+);
+
+-- name: contents(rows, data)$
+-- Of these digests, those of complete content, also when it is erased by now: [digest,
+-- the referral that names it].
+SELECT group_concat(json_array(hex(digest), referral_id))
+FROM json_each(:rows) AS wanted
+JOIN contents
+  ON digest = substr(:data, wanted.value ->> 0, wanted.value ->> 1) AND uploader = '';
+
+-- name: content(digest)
+-- The pieces of complete content, in order: the one query that returns several rows.
+SELECT content_chunks.data FROM contents
+JOIN content_chunks ON content_chunks.content_id = contents.content_id
+WHERE contents.digest = :digest AND contents.uploader = ''
+ORDER BY content_chunks.position;
+
+-- name: members()$
+-- All present directory entries, by name.
+SELECT group_concat(row) FROM (SELECT row FROM member_rows ORDER BY name);
+
+-- name: tokens(token_ids)$
+-- Enrolment tokens by id, in any order.
+SELECT group_concat(row)
+FROM json_each(:token_ids) AS wanted
+JOIN token_rows ON token_id = wanted.value;
+
+-- name: member_tokens(member)$
+-- Enrolment tokens of one member.
+SELECT group_concat(row)
+FROM (SELECT row FROM token_rows WHERE member = :member ORDER BY token_id);

@@ -1,0 +1,203 @@
+-- Every query here takes all its rows at once (why: views.sql). `rows` is a JSON array
+-- of arrays, in the order of the fields of the dataclass. JSON has no bytes, so all bytes
+-- are joined in `data`, and a row has two numbers where the dataclass has bytes: offset,
+-- counted from 1, and length.
+
+-- name: size()$
+-- The size of the newest checkpoint.
+SELECT max(size) FROM checkpoints;
+
+-- name: put_statements(rows, data)!
+-- Appends entries to the log. An index or digest that exists already is an error.
+INSERT INTO statements (
+  log_index, digest, jws, kind, referral_id, subject, logged_ms
+)
+SELECT value ->> 0, substr(:data, value ->> 1, value ->> 2), value ->> 3, value ->> 4,
+  value ->> 5, value ->> 6, value ->> 7
+FROM json_each(:rows);
+
+-- name: put_checkpoint(size, root, note, signed_ms)!
+-- Adds the new head.
+INSERT INTO checkpoints (size, root, note, signed_ms)
+VALUES (:size, :root, :note, :signed_ms);
+
+-- name: put_tiles(rows, data)!
+-- Adds tiles, and replaces those that grew.
+INSERT INTO tiles (level, tile_index, data)
+SELECT value ->> 0, value ->> 1, substr(:data, value ->> 2, value ->> 3)
+FROM json_each(:rows)
+WHERE true
+ON CONFLICT (level, tile_index) DO UPDATE SET data = excluded.data;
+
+-- name: put_referrals(rows, data)!
+-- Adds referrals, or replaces what is known of them; id and log index never change.
+INSERT INTO referrals (
+  referral_id, digest, log_index, answer_index, rejected, publisher, watchers,
+  parent_id, urgency, jurisdiction, accepted_ms, expire_ms, content_digest,
+  content_size, erased, retracted, test, traceparent
+)
+SELECT value ->> 0, substr(:data, value ->> 1, value ->> 2), value ->> 3, value ->> 4,
+  value ->> 5, value ->> 6, value -> 7, value ->> 8, value ->> 9, value ->> 10,
+  value ->> 11, value ->> 12, substr(:data, value ->> 13, value ->> 14), value ->> 15,
+  value ->> 16, value ->> 17, value ->> 18, value ->> 19
+FROM json_each(:rows)
+WHERE true
+ON CONFLICT (referral_id) DO UPDATE SET
+  digest = excluded.digest,
+  answer_index = excluded.answer_index,
+  rejected = excluded.rejected,
+  publisher = excluded.publisher,
+  watchers = excluded.watchers,
+  parent_id = excluded.parent_id,
+  urgency = excluded.urgency,
+  jurisdiction = excluded.jurisdiction,
+  accepted_ms = excluded.accepted_ms,
+  expire_ms = excluded.expire_ms,
+  content_digest = excluded.content_digest,
+  content_size = excluded.content_size,
+  erased = excluded.erased,
+  retracted = excluded.retracted,
+  test = excluded.test,
+  traceparent = excluded.traceparent;
+
+-- name: put_deliveries(rows)!
+-- Adds deliveries of referrals that exist, or replaces what is known of them.
+INSERT INTO deliveries (
+  referral_id, recipient, state, state_ms, urgency, order_index, waiting,
+  lease_holder, lease_until_ms, attempt, log_index
+)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
+  value ->> 6, value ->> 7, value ->> 8, value ->> 9,
+  (SELECT log_index FROM referrals WHERE referral_id = value ->> 0)
+FROM json_each(:rows)
+WHERE true
+ON CONFLICT (referral_id, recipient) DO UPDATE SET
+  state = excluded.state,
+  state_ms = excluded.state_ms,
+  urgency = excluded.urgency,
+  order_index = excluded.order_index,
+  waiting = excluded.waiting,
+  lease_holder = excluded.lease_holder,
+  lease_until_ms = excluded.lease_until_ms,
+  attempt = excluded.attempt;
+
+-- name: put_feed(rows)!
+-- Lets members hear of entries.
+INSERT INTO feed (member, log_index)
+SELECT value ->> 0, value ->> 1
+FROM json_each(:rows)
+WHERE true
+ON CONFLICT DO NOTHING;
+
+-- name: put_members(rows, data)!
+-- Adds directory entries, or replaces them.
+INSERT INTO members (name, entry, log_index)
+SELECT value ->> 0, substr(:data, value ->> 1, value ->> 2), value ->> 3
+FROM json_each(:rows)
+WHERE true
+ON CONFLICT (name) DO UPDATE SET
+  entry = excluded.entry,
+  log_index = excluded.log_index;
+
+-- name: put_tokens(rows, data)!
+-- Adds enrolment tokens, or replaces what is known of them.
+INSERT INTO tokens (
+  token_id, member, expire_ms, request_digest, certificate_chain, log_index, revoked
+)
+SELECT value ->> 0, value ->> 1, value ->> 2, substr(:data, value ->> 3, value ->> 4),
+  value ->> 5, value ->> 6, value ->> 7
+FROM json_each(:rows)
+WHERE true
+ON CONFLICT (token_id) DO UPDATE SET
+  member = excluded.member,
+  expire_ms = excluded.expire_ms,
+  request_digest = excluded.request_digest,
+  certificate_chain = excluded.certificate_chain,
+  log_index = excluded.log_index,
+  revoked = excluded.revoked;
+
+-- name: put_contents(rows, data)!
+-- Adds complete content, without its bytes: [digest].
+INSERT INTO contents (digest, uploader)
+SELECT substr(:data, value ->> 0, value ->> 1), ''
+FROM json_each(:rows);
+
+-- name: put_content_chunks(rows, data)!
+-- Adds the bytes of complete content: [digest, position, piece].
+INSERT INTO content_chunks (content_id, position, data)
+SELECT content_id, value ->> 2, substr(:data, value ->> 3, value ->> 4)
+FROM json_each(:rows)
+JOIN contents
+  ON digest = substr(:data, value ->> 0, value ->> 1) AND uploader = '';
+
+-- name: name_contents(rows, data)!
+-- Keeps which referral names complete content, unless one does: [digest, referral].
+UPDATE contents SET referral_id = value ->> 2, uploaded_ms = NULL
+FROM json_each(:rows)
+WHERE digest = substr(:data, value ->> 0, value ->> 1)
+  AND uploader = '' AND referral_id = '';
+
+-- name: drop_contents(rows, data)!
+-- Deletes uploads of content, complete or not, that no referral names: [digest].
+DELETE FROM contents WHERE referral_id = '' AND digest IN (
+  SELECT substr(:data, value ->> 0, value ->> 1) FROM json_each(:rows)
+);
+
+-- name: erase_contents(rows, data)!
+-- Deletes the bytes of content: [digest].
+DELETE FROM content_chunks WHERE content_id IN (
+  SELECT content_id FROM json_each(:rows)
+  JOIN contents ON digest = substr(:data, value ->> 0, value ->> 1)
+);
+
+-- name: begin_upload(digest, uploader, uploaded_ms)!
+-- Makes sure that there is an unfinished upload by this member.
+INSERT INTO contents (digest, uploader, uploaded_ms)
+VALUES (:digest, :uploader, :uploaded_ms)
+ON CONFLICT (digest, uploader) DO NOTHING;
+
+-- name: put_chunk(digest, uploader, position, data)!
+-- Keeps a piece of an unfinished upload.
+INSERT INTO content_chunks (content_id, position, data)
+SELECT content_id, :position, :data FROM contents
+WHERE digest = :digest AND uploader = :uploader
+ON CONFLICT (content_id, position) DO UPDATE SET data = excluded.data;
+
+-- name: refresh_content(digest, uploaded_ms)!
+-- Content that no referral names yet is young again, since somebody uploaded it again.
+UPDATE contents SET uploaded_ms = :uploaded_ms
+WHERE digest = :digest AND uploader = '' AND uploaded_ms IS NOT NULL;
+
+-- name: complete_upload(digest, uploader, uploaded_ms)!
+-- Makes an upload the content, unless that is stored already.
+UPDATE contents SET uploader = '', uploaded_ms = :uploaded_ms
+WHERE digest = :digest AND uploader = :uploader AND NOT EXISTS (
+  SELECT 1 FROM contents AS stored WHERE stored.digest = :digest AND stored.uploader = ''
+);
+
+-- name: drop_upload(digest, uploader)!
+-- Deletes one unfinished upload.
+DELETE FROM contents
+WHERE digest = :digest AND uploader = :uploader AND uploader <> '';
+
+-- name: drop_uploads(before_ms)!
+-- Deletes uploads and contents that no referral names, older than this.
+DELETE FROM contents WHERE uploaded_ms IS NOT NULL AND uploaded_ms < :before_ms;
+
+-- name: lease(recipient, referral_ids, holder, until_ms)!
+-- Leases deliveries of one recipient to one stream.
+UPDATE deliveries SET
+  lease_holder = :holder,
+  lease_until_ms = :until_ms,
+  attempt = attempt + 1
+WHERE recipient = :recipient
+  AND referral_id IN (SELECT value FROM json_each(:referral_ids));
+
+-- name: release(holder)!
+-- Ends all leases of one stream.
+UPDATE deliveries SET lease_holder = '', lease_until_ms = 0
+WHERE lease_holder = :holder AND lease_holder <> '';
+
+-- name: release_all()!
+-- Ends all leases.
+UPDATE deliveries SET lease_holder = '', lease_until_ms = 0 WHERE lease_holder <> '';

@@ -1,0 +1,170 @@
+-- The present schema of an exchange's database. A new database is made from this file;
+-- an older one is brought here by the numbered files in migrations/, and a test proves
+-- that both ways lead to the same.
+--
+-- Times are milliseconds since 1970-01-01 UTC, digests are 32 bytes. Nothing that grows
+-- with the number of referrals is ever read without an index.
+
+-- The log's entries. Append-only, so rows never move.
+CREATE TABLE statements (
+  log_index INTEGER PRIMARY KEY,
+  digest BLOB NOT NULL UNIQUE,
+  jws TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  referral_id TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  logged_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX statements_chain ON statements (referral_id) WHERE referral_id <> '';
+CREATE INDEX statements_history ON statements (kind, subject);
+
+-- Signed heads of the log, by size.
+CREATE TABLE checkpoints (
+  size INTEGER PRIMARY KEY,
+  root BLOB NOT NULL,
+  note TEXT NOT NULL,
+  signed_ms INTEGER NOT NULL
+) STRICT;
+
+-- Hash tiles of the tree; the last one of each level grows until it is full.
+CREATE TABLE tiles (
+  level INTEGER NOT NULL,
+  tile_index INTEGER NOT NULL,
+  data BLOB NOT NULL,
+  PRIMARY KEY (level, tile_index)
+) STRICT;
+
+-- Referrals, in the order of the log. `watchers` is a JSON array of names.
+CREATE TABLE referrals (
+  log_index INTEGER PRIMARY KEY,
+  referral_id TEXT NOT NULL UNIQUE,
+  digest BLOB NOT NULL,
+  answer_index INTEGER NOT NULL,
+  rejected INTEGER NOT NULL,
+  publisher TEXT NOT NULL,
+  watchers TEXT NOT NULL,
+  parent_id TEXT NOT NULL,
+  urgency INTEGER NOT NULL,
+  jurisdiction TEXT NOT NULL,
+  accepted_ms INTEGER NOT NULL,
+  expire_ms INTEGER NOT NULL,
+  content_digest BLOB NOT NULL,
+  content_size INTEGER NOT NULL,
+  erased INTEGER NOT NULL,
+  retracted INTEGER NOT NULL,
+  test INTEGER NOT NULL,
+  traceparent TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX referrals_published ON referrals (publisher) WHERE NOT rejected;
+CREATE INDEX referrals_children ON referrals (parent_id) WHERE parent_id <> '';
+CREATE INDEX referrals_expiring ON referrals (expire_ms)
+  WHERE NOT rejected AND NOT erased;
+
+-- Where to look for the referrals of a jurisdiction: each under its own code, and under
+-- its country's (`US-OH` under `US-OH` and `US`).
+CREATE TABLE places (
+  code TEXT NOT NULL,
+  log_index INTEGER NOT NULL,
+  PRIMARY KEY (code, log_index)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER referrals_placed AFTER INSERT ON referrals BEGIN
+  INSERT INTO places (code, log_index)
+  SELECT new.jurisdiction, new.log_index
+  UNION
+  SELECT substr(new.jurisdiction, 1, instr(new.jurisdiction || '-', '-') - 1),
+    new.log_index;
+END;
+
+-- Deliveries. `log_index` is the referral's.
+CREATE TABLE deliveries (
+  referral_id TEXT NOT NULL,
+  recipient TEXT NOT NULL,
+  log_index INTEGER NOT NULL,
+  state INTEGER NOT NULL,
+  state_ms INTEGER NOT NULL,
+  urgency INTEGER NOT NULL,
+  order_index INTEGER NOT NULL,
+  waiting INTEGER NOT NULL,
+  lease_holder TEXT NOT NULL,
+  lease_until_ms INTEGER NOT NULL,
+  attempt INTEGER NOT NULL,
+  PRIMARY KEY (referral_id, recipient)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX deliveries_received ON deliveries (recipient, log_index);
+CREATE INDEX deliveries_waiting ON deliveries (recipient, urgency, order_index)
+  WHERE waiting;
+CREATE INDEX deliveries_oldest ON deliveries (urgency, order_index) WHERE waiting;
+CREATE INDEX deliveries_leased ON deliveries (lease_holder) WHERE lease_holder <> '';
+-- 11 is DELIVERY_STATE_RETRACTION_PENDING.
+CREATE INDEX deliveries_retracting ON deliveries (recipient, order_index)
+  WHERE state = 11;
+
+-- How many deliveries are in each state, so that nobody has to count them.
+CREATE TABLE delivery_counts (
+  state INTEGER PRIMARY KEY,
+  deliveries INTEGER NOT NULL
+) STRICT;
+
+CREATE TRIGGER deliveries_counted AFTER INSERT ON deliveries BEGIN
+  INSERT INTO delivery_counts (state, deliveries) VALUES (new.state, 1)
+  ON CONFLICT (state) DO UPDATE SET deliveries = deliveries + 1;
+END;
+
+CREATE TRIGGER deliveries_recounted AFTER UPDATE OF state ON deliveries
+WHEN new.state <> old.state BEGIN
+  UPDATE delivery_counts SET deliveries = deliveries - 1 WHERE state = old.state;
+  INSERT INTO delivery_counts (state, deliveries) VALUES (new.state, 1)
+  ON CONFLICT (state) DO UPDATE SET deliveries = deliveries + 1;
+END;
+
+-- Which entries a member is to hear of.
+CREATE TABLE feed (
+  member TEXT NOT NULL,
+  log_index INTEGER NOT NULL,
+  PRIMARY KEY (member, log_index)
+) STRICT, WITHOUT ROWID;
+
+-- Sealed content. `uploader` is empty once it is complete. The first referral that names
+-- it is kept for ever, also when the bytes are erased; from then on `uploaded_ms` is NULL.
+CREATE TABLE contents (
+  content_id INTEGER PRIMARY KEY,
+  digest BLOB NOT NULL,
+  uploader TEXT NOT NULL,
+  referral_id TEXT NOT NULL DEFAULT '',
+  uploaded_ms INTEGER,
+  UNIQUE (digest, uploader)
+) STRICT;
+
+CREATE INDEX contents_unnamed ON contents (uploaded_ms) WHERE uploaded_ms IS NOT NULL;
+
+-- The content's bytes, in pieces of at most 1 MiB.
+CREATE TABLE content_chunks (
+  content_id INTEGER NOT NULL REFERENCES contents ON DELETE CASCADE,
+  position INTEGER NOT NULL,
+  data BLOB NOT NULL,
+  PRIMARY KEY (content_id, position)
+) STRICT;
+
+-- Present directory entries.
+CREATE TABLE members (
+  name TEXT PRIMARY KEY,
+  entry BLOB NOT NULL,
+  log_index INTEGER NOT NULL
+) STRICT;
+
+-- Enrolment tokens, used and unused.
+CREATE TABLE tokens (
+  token_id TEXT PRIMARY KEY,
+  member TEXT NOT NULL,
+  expire_ms INTEGER NOT NULL,
+  request_digest BLOB NOT NULL,
+  certificate_chain TEXT NOT NULL,
+  log_index INTEGER NOT NULL,
+  revoked INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX tokens_member ON tokens (member);
