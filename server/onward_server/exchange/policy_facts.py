@@ -1,0 +1,160 @@
+"""The facts by which the disclosure policy decides, as Cedar reads them.
+
+They are what ``policies/schema.cedarschema`` describes, and no more. They can be
+hashed, and two questions with equal facts have the same answer. Time is among them only
+as the state of the consent, which is ``EXPIRED`` from the moment at which it ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from google.protobuf.descriptor import EnumDescriptor
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from onward.v1 import directory_pb2, statement_pb2, vocabulary_pb2
+
+CedarJson: TypeAlias = dict[str, Any]
+"""A value in Cedar's JSON form."""
+
+_LAW_ENFORCEMENT: Final = ("law-enforcement", "authority", "agency")
+
+GROUPS: Final[Mapping[int, tuple[str, ...]]] = MappingProxyType(
+    {
+        vocabulary_pb2.MEMBER_KIND_HOTLINE: ("hotline", "agency"),
+        vocabulary_pb2.MEMBER_KIND_LAW_ENFORCEMENT: _LAW_ENFORCEMENT,
+        vocabulary_pb2.MEMBER_KIND_CHILD_WELFARE: (
+            "child-welfare",
+            "authority",
+            "agency",
+        ),
+        vocabulary_pb2.MEMBER_KIND_TASK_FORCE: _LAW_ENFORCEMENT,
+        vocabulary_pb2.MEMBER_KIND_SERVICE_PROVIDER: ("service-provider", "agency"),
+        vocabulary_pb2.MEMBER_KIND_PROSECUTOR: _LAW_ENFORCEMENT,
+    }
+)
+"""The groups that each kind of member is in, as the schema's comment lists them."""
+
+_GIVEN: Final = frozenset(
+    {
+        vocabulary_pb2.CONSENT_STATE_GRANTED,
+        vocabulary_pb2.CONSENT_STATE_VERBAL_PENDING_WRITING,
+    }
+)
+
+
+class Party(NamedTuple):
+    """What of a directory entry is a fact."""
+
+    name: str
+    kind: int
+    jurisdictions: tuple[str, ...]
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups that the member is in; none for a kind that is no agency."""
+        return GROUPS.get(self.kind, ())
+
+    @property
+    def uid(self) -> CedarJson:
+        """The member's name."""
+        return {"type": "Member", "id": self.name}
+
+    def entity(self) -> CedarJson:
+        """Returns the member with its attributes and groups."""
+        kind = _value(vocabulary_pb2.MemberKind.DESCRIPTOR, self.kind)
+        return {
+            "uid": self.uid,
+            "attrs": {"kind": kind, "jurisdictions": self.jurisdictions},
+            "parents": [{"type": "Group", "id": group} for group in self.groups],
+        }
+
+
+class Facts(NamedTuple):
+    """One question: the facts about a referral and one of its recipients."""
+
+    publisher: Party
+    recipient: Party
+    basis: int
+    consent: int
+    consent_covers_recipient: bool
+    reporter: int
+    age_group: int
+    urgency_reason_stated: bool
+    jurisdiction: str
+    tribal_land: bool
+
+    def context(self) -> CedarJson:
+        """Returns the facts about the referral; the members are entities."""
+        words = vocabulary_pb2
+        return {
+            "basis": _value(words.DisclosureBasis.DESCRIPTOR, self.basis),
+            "consent": _value(words.ConsentState.DESCRIPTOR, self.consent),
+            "consentCoversRecipient": self.consent_covers_recipient,
+            "reporter": _value(words.ReporterType.DESCRIPTOR, self.reporter),
+            "ageGroup": _value(words.AgeGroup.DESCRIPTOR, self.age_group),
+            "urgencyReasonStated": self.urgency_reason_stated,
+            "jurisdiction": self.jurisdiction,
+            "country": self.jurisdiction.partition("-")[0],
+            "tribalLand": self.tribal_land,
+        }
+
+
+def facts_of(
+    publisher: directory_pb2.Member,
+    recipient: directory_pb2.Member,
+    referral: statement_pb2.Referral,
+    now: datetime,
+) -> Facts:
+    """Returns the facts about a referral and one of its recipients at a time (UTC)."""
+    consent = referral.consent
+    return Facts(
+        publisher=_party(publisher),
+        recipient=_party(recipient),
+        basis=referral.basis,
+        consent=_consent_state(consent, now),
+        consent_covers_recipient=(
+            not consent.recipients or recipient.name in consent.recipients
+        ),
+        reporter=referral.reporter_type,
+        age_group=referral.subject_age_group,
+        urgency_reason_stated=bool(referral.urgency_reason.strip()),
+        jurisdiction=referral.jurisdiction.code,
+        tribal_land=referral.jurisdiction.tribal_land,
+    )
+
+
+def _party(member: directory_pb2.Member) -> Party:
+    """Returns what of a directory entry is a fact."""
+    return Party(member.name, member.kind, tuple(member.jurisdictions))
+
+
+def _consent_state(consent: statement_pb2.Consent, now: datetime) -> int:
+    """Returns the state at a time: consent that was given and has ended is expired.
+
+    The times are compared as numbers, since the publisher's need not be one that a
+    calendar has.
+    """
+    if consent.state in _GIVEN and consent.HasField("expire_time"):
+        at, end = Timestamp(), consent.expire_time
+        at.FromDatetime(now)
+        if (end.seconds, end.nanos) <= (at.seconds, at.nanos):
+            return vocabulary_pb2.CONSENT_STATE_EXPIRED
+    return consent.state
+
+
+def _value(vocabulary: EnumDescriptor, value: int) -> CedarJson:
+    """Returns a value of an enumeration.
+
+    A value that this release does not know becomes its number, which the schema
+    refuses.
+    """
+    names = vocabulary.values_by_number
+    name = str(value)
+    if value in names:
+        prefix = names[0].name.removesuffix("UNSPECIFIED")
+        name = names[value].name.removeprefix(prefix)
+    return {"type": vocabulary.name, "id": name}

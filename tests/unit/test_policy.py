@@ -1,0 +1,657 @@
+"""The disclosure policy: what it permits, what it refuses, what it does not load."""
+
+import hashlib
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from onward.core.errors import MalformedError
+from onward.v1 import directory_pb2, statement_pb2, vocabulary_pb2
+from onward_server.exchange.policy import DisclosurePolicy, Refusal
+
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+ROOT = Path(__file__).resolve().parents[2]
+DEFAULT = ROOT / "server" / "onward_server" / "policies"
+PAGE = ROOT / "docs" / "explanation" / "disclosure-policy.md"
+
+
+@pytest.fixture(scope="module")
+def policy() -> DisclosurePolicy:
+    return DisclosurePolicy.load_default()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the default set, to change."""
+    return Path(shutil.copytree(DEFAULT, tmp_path / "policies"))
+
+
+def member(kind: str, *jurisdictions: str, name: str = "") -> directory_pb2.Member:
+    return directory_pb2.Member(
+        name=f"spiffe://national.example/agency/{name or kind.lower()}",
+        kind=vocabulary_pb2.MemberKind.Value(f"MEMBER_KIND_{kind}"),
+        jurisdictions=jurisdictions or ["US-OH"],
+    )
+
+
+HOTLINE = member("HOTLINE", "US")
+POLICE = member("LAW_ENFORCEMENT")
+CHILD_WELFARE = member("CHILD_WELFARE")
+SHELTER = member("SERVICE_PROVIDER")
+
+
+def consent(
+    state: str, *recipients: directory_pb2.Member, ends: timedelta | None = None
+) -> statement_pb2.Consent:
+    given = statement_pb2.Consent(
+        state=vocabulary_pb2.ConsentState.Value(f"CONSENT_STATE_{state}"),
+        recipients=[recipient.name for recipient in recipients],
+    )
+    if ends is not None:
+        given.expire_time.FromDatetime(NOW + ends)
+    return given
+
+
+def referral(
+    basis: str = "THIRD_PARTY_TIP",
+    *,
+    reporter: str = "FRIEND",
+    age: str = "ADULT",
+    jurisdiction: str = "US-OH",
+    reason: str = "",
+    given: statement_pb2.Consent | None = None,
+    test: bool = False,
+) -> statement_pb2.Referral:
+    return statement_pb2.Referral(
+        basis=vocabulary_pb2.DisclosureBasis.Value(f"DISCLOSURE_BASIS_{basis}"),
+        reporter_type=vocabulary_pb2.ReporterType.Value(f"REPORTER_TYPE_{reporter}"),
+        subject_age_group=vocabulary_pb2.AgeGroup.Value(f"AGE_GROUP_{age}"),
+        jurisdiction=statement_pb2.Jurisdiction(code=jurisdiction),
+        urgency_reason=reason,
+        consent=given,
+        test=test,
+    )
+
+
+def rule_of(refusal: Refusal | None) -> str:
+    return refusal.rule if refusal else "allowed"
+
+
+# --- Every combination, against a table that was written by hand ----------------------
+
+# What each value is called in the table below.
+KINDS = {
+    "LAW_ENFORCEMENT": "police",
+    "TASK_FORCE": "police",
+    "PROSECUTOR": "police",
+    "CHILD_WELFARE": "child",
+    "SERVICE_PROVIDER": "service",
+    "HOTLINE": "hotline",
+    "AUDITOR": "outsider",
+    "OPERATOR": "outsider",
+}
+REPORTERS = {"POTENTIAL_VICTIM": "victim", "FRIEND": "other"}
+AGES = {
+    "UNDER_13": "child",
+    "13_17": "child",
+    "SUSPECTED_MINOR": "child",
+    "MIXED": "mixed",
+    "ADULT": "adult",
+    "UNKNOWN": "adult",
+    "VULNERABLE_ADULT": "frail",
+}
+BASES = {
+    "VICTIM_WRITTEN_RELEASE": "release",
+    "VICTIM_VERBAL_REQUEST": "release",
+    "GUARDIAN_RELEASE": "guardian",
+    "THIRD_PARTY_TIP": "tip",
+    "MANDATED_REPORT": "mandate",
+    "IMMINENT_DANGER": "danger",
+    "COURT_ORDER": "court",
+    "STATUTE": "statute",
+    "AGENCY_TO_AGENCY": "agency",
+    "NO_PERSONAL_DATA": "nobody",
+}
+OTHER = member("LAW_ENFORCEMENT", name="another")
+DAY = timedelta(days=1)
+CONSENTS: list[tuple[str, Callable[[directory_pb2.Member], statement_pb2.Consent]]] = [
+    ("good", lambda _: consent("GRANTED")),
+    ("good", lambda to: consent("GRANTED", OTHER, to, ends=DAY)),
+    ("good", lambda to: consent("VERBAL_PENDING_WRITING", to, ends=DAY)),
+    ("other", lambda _: consent("GRANTED", OTHER)),
+    ("other", lambda _: consent("VERBAL_PENDING_WRITING", OTHER)),
+    ("over", lambda _: consent("DECLINED")),
+    ("over", lambda _: consent("WITHDRAWN")),
+    ("over", lambda _: consent("EXPIRED")),
+    ("over", lambda _: consent("GRANTED", ends=-DAY)),
+    ("over", lambda to: consent("VERBAL_PENDING_WRITING", to, ends=-DAY)),
+    ("none", lambda _: consent("UNSPECIFIED")),
+    ("none", lambda _: consent("NOT_ASKED_UNSAFE")),
+    ("none", lambda _: consent("NOT_REACHABLE")),
+    ("none", lambda _: consent("NOT_REQUIRED")),
+]
+PLACES = {"US-OH": "here", "US-TX": "away"}
+PUBLISHERS = {"HOTLINE": "hotline", "LAW_ENFORCEMENT": "agency"}
+
+# The first row whose every cell holds decides. A cell lists its values; - is any.
+ORACLE = [
+    row.split()
+    for row in """
+to           reporter age         basis                      consent    where from    is
+police       victim   adult/frail release/guardian/tip       over       -     -       victim-declined
+police       victim   adult/frail statute/agency/nobody      over       -     -       victim-declined
+police       victim   adult/frail release/guardian/tip       other/none -     -       adult-self-report
+police       victim   adult/frail statute/agency/nobody      other/none -     -       adult-self-report
+service      -        -           -              over/other/none        -     -       service-referral
+police/child -        child/mixed -                          -          here  -       allowed
+police       other    -           tip                        -          here  -       allowed
+police       -        -           danger                     -          -     -       allowed
+police/child -        -           mandate/statute            -          here  -       allowed
+police/child -        -           court                      -          -     -       allowed
+outsider     -        -           -                          -          -     -       no-permission
+-            -        -           release                    good       -     -       allowed
+-            -        child/frail guardian                   good       -     -       allowed
+-            -        -           nobody                     -          -     -       allowed
+-            -        -           agency                     -          -     agency  allowed
+-            -        -           -                          -          -     -       no-permission
+""".strip().splitlines()[1:]  # noqa: E501 - it is a table
+]
+
+
+def expected(*cells: str) -> str:
+    return next(
+        row[-1]
+        for row in ORACLE
+        if all(
+            cell == "-" or value in cell.split("/")
+            for value, cell in zip(cells, row[:-1], strict=True)
+        )
+    )
+
+
+@pytest.mark.parametrize("basis", BASES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_combination(policy: DisclosurePolicy, kind: str, basis: str) -> None:
+    # Who publishes matters on one basis alone, as another test shows.
+    publishers = PUBLISHERS if basis == "AGENCY_TO_AGENCY" else ["HOTLINE"]
+    for reporter, age, (has, given), place, origin in product(
+        REPORTERS, AGES, CONSENTS, PLACES, publishers
+    ):
+        recipient = member(kind, place, name="recipient")
+        asked = referral(
+            basis,
+            reporter=reporter,
+            age=age,
+            given=given(recipient),
+            reason="companion holds the passport",
+        )
+        found = policy.refusal(member(origin), asked, [recipient], NOW)
+        cells = (
+            KINDS[kind],
+            REPORTERS[reporter],
+            AGES[age],
+            BASES[basis],
+            has,
+            PLACES[place],
+            PUBLISHERS[origin],
+        )
+        assert rule_of(found) == expected(*cells), cells
+
+
+def test_who_publishes_matters_on_one_basis_alone(policy: DisclosurePolicy) -> None:
+    matters = {
+        basis
+        for basis, kind in product(BASES, KINDS)
+        for tip in [referral(basis, reason="leaves tonight")]
+        if policy.refusal(HOTLINE, tip, [member(kind)], NOW)
+        != policy.refusal(POLICE, tip, [member(kind)], NOW)
+    }
+    assert matters == {"AGENCY_TO_AGENCY"}
+
+
+def test_the_combinations_are_all_there_are() -> None:
+    for given, vocabulary, prefix in (
+        (KINDS, vocabulary_pb2.MemberKind, "MEMBER_KIND_"),
+        (AGES, vocabulary_pb2.AgeGroup, "AGE_GROUP_"),
+        (BASES, vocabulary_pb2.DisclosureBasis, "DISCLOSURE_BASIS_"),
+    ):
+        names = {name.removeprefix(prefix) for name in vocabulary.keys()}  # noqa: SIM118
+        assert set(given) == names - {"UNSPECIFIED"}
+
+
+# --- The rules, one by one ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tip", "recipients"),
+    [
+        (referral("IMMINENT_DANGER", reporter="INDUSTRY_WORKER", reason="x"), [POLICE]),
+        (referral(reporter="EDUCATOR", age="13_17"), [POLICE, CHILD_WELFARE]),
+        (
+            referral(
+                "VICTIM_VERBAL_REQUEST",
+                reporter="POTENTIAL_VICTIM",
+                given=consent("GRANTED", SHELTER),
+            ),
+            [SHELTER],
+        ),
+        (referral(reporter="COMMUNITY_MEMBER"), [POLICE]),
+        (
+            referral(
+                "VICTIM_WRITTEN_RELEASE",
+                reporter="MEDICAL",
+                given=consent("GRANTED", POLICE, ends=timedelta(days=30)),
+            ),
+            [POLICE],
+        ),
+        (referral(reporter="FAMILY"), [POLICE]),
+        (referral(reporter="ANONYMOUS", age="UNKNOWN"), [POLICE]),
+    ],
+    ids=["NH-0001", "NH-0002", "NH-0003", "FL-0117", "NH-0005", "NH-0006", "NH-0007"],
+)
+def test_the_sample_tips_may_go_where_they_went(
+    policy: DisclosurePolicy,
+    tip: statement_pb2.Referral,
+    recipients: list[directory_pb2.Member],
+) -> None:
+    assert policy.refusal(HOTLINE, tip, recipients, NOW) is None
+
+
+def test_a_refusal_says_the_rule_and_the_first_recipient_concerned(
+    policy: DisclosurePolicy,
+) -> None:
+    tip = referral(
+        "VICTIM_VERBAL_REQUEST",
+        reporter="POTENTIAL_VICTIM",
+        given=consent("GRANTED", SHELTER),
+    )
+    second = member("PROSECUTOR")
+    refusal = policy.refusal(HOTLINE, tip, [SHELTER, POLICE, second], NOW)
+    assert refusal is not None
+    assert refusal.recipient == POLICE.name
+    assert refusal.rule == "adult-self-report"
+    assert refusal.citation == (
+        "exchange policy, after the rules on release of VAWA, FVPSA and VOCA"
+    )
+    assert refusal.sentence.startswith("What an adult reports as the potential victim")
+
+
+def test_consent_ends_at_its_moment_and_not_before(policy: DisclosurePolicy) -> None:
+    given = consent("GRANTED", ends=timedelta())
+    tip = referral("VICTIM_WRITTEN_RELEASE", reporter="POTENTIAL_VICTIM", given=given)
+    just_before = NOW - timedelta(microseconds=1)
+    assert policy.refusal(HOTLINE, tip, [POLICE], just_before) is None
+    assert rule_of(policy.refusal(HOTLINE, tip, [POLICE], NOW)) == "victim-declined"
+    assert policy.refusal(HOTLINE, tip, [POLICE], just_before) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos", "verdict"),
+    [(2**62, 0, "allowed"), (-(2**62), 0, "no-permission"), (0, -5, "no-permission")],
+)
+def test_a_consent_may_end_at_a_time_that_no_calendar_has(
+    policy: DisclosurePolicy, seconds: int, nanos: int, verdict: str
+) -> None:
+    given = consent("GRANTED")
+    given.expire_time.seconds, given.expire_time.nanos = seconds, nanos
+    tip = referral("VICTIM_WRITTEN_RELEASE", given=given)
+    assert rule_of(policy.refusal(HOTLINE, tip, [POLICE], NOW)) == verdict
+
+
+def test_a_refusal_stays_one_when_the_time_of_the_consent_is_over(
+    policy: DisclosurePolicy,
+) -> None:
+    given = consent("DECLINED", ends=-DAY)
+    tip = referral("THIRD_PARTY_TIP", reporter="POTENTIAL_VICTIM", given=given)
+    assert rule_of(policy.refusal(HOTLINE, tip, [POLICE], NOW)) == "victim-declined"
+
+
+@pytest.mark.parametrize("reason", ["", "  "])
+def test_imminent_danger_needs_its_reason(
+    policy: DisclosurePolicy, reason: str
+) -> None:
+    tip = referral("IMMINENT_DANGER", reason=reason)
+    assert rule_of(policy.refusal(HOTLINE, tip, [POLICE], NOW)) == "no-permission"
+
+
+def test_everybody_but_the_potential_victim_is_a_third_party(
+    policy: DisclosurePolicy,
+) -> None:
+    reporters = set(vocabulary_pb2.ReporterType.keys()) - {"REPORTER_TYPE_UNSPECIFIED"}
+    refused = {
+        name.removeprefix("REPORTER_TYPE_")
+        for name in reporters
+        if policy.refusal(
+            HOTLINE,
+            referral(reporter=name.removeprefix("REPORTER_TYPE_")),
+            [POLICE],
+            NOW,
+        )
+    }
+    assert refused == {"POTENTIAL_VICTIM"}
+
+
+@pytest.mark.parametrize(
+    ("competent", "place", "verdict"),
+    [
+        (["US-OH"], "US-OH", "allowed"),
+        (["US-TX", "US-OH"], "US-OH", "allowed"),
+        (["US"], "US-OH", "allowed"),
+        (["US-OH"], "US-OR", "no-permission"),
+        (["US-O"], "US-OH", "no-permission"),
+        (["MX"], "US-OH", "no-permission"),
+        (["OH"], "US-OH", "no-permission"),
+    ],
+)
+def test_competence_is_for_a_part_of_a_country_or_all_of_it(
+    policy: DisclosurePolicy, competent: list[str], place: str, verdict: str
+) -> None:
+    police = member("LAW_ENFORCEMENT", *competent)
+    tip = referral(jurisdiction=place)
+    assert rule_of(policy.refusal(HOTLINE, tip, [police], NOW)) == verdict
+
+
+@pytest.mark.parametrize("recipients", [[POLICE], [CHILD_WELFARE]])
+def test_a_referral_about_a_minor_may_go_to_one_kind_now_and_the_other_later(
+    policy: DisclosurePolicy, recipients: list[directory_pb2.Member]
+) -> None:
+    tip = referral("MANDATED_REPORT", age="UNDER_13", given=consent("DECLINED"))
+    assert policy.refusal(HOTLINE, tip, recipients, NOW) is None
+
+
+def test_tests_follow_the_same_rules(policy: DisclosurePolicy) -> None:
+    for real in (referral(), referral(reporter="POTENTIAL_VICTIM")):
+        test = statement_pb2.Referral()
+        test.CopyFrom(real)
+        test.test = True
+        as_test = policy.refusal(HOTLINE, test, [POLICE], NOW)
+        assert as_test == policy.refusal(HOTLINE, real, [POLICE], NOW)
+
+
+def test_a_member_may_be_asked_about_itself(policy: DisclosurePolicy) -> None:
+    tip = referral("AGENCY_TO_AGENCY")
+    assert policy.refusal(POLICE, tip, [POLICE], NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("recipient", "could"),
+    [
+        (CHILD_WELFARE, "release, minor, by-law, agency-to-agency, no-personal-data"),
+        (HOTLINE, "release, agency-to-agency, no-personal-data"),
+    ],
+)
+def test_where_nothing_permits_the_sentence_says_what_would(
+    policy: DisclosurePolicy, recipient: directory_pb2.Member, could: str
+) -> None:
+    refusal = policy.refusal(HOTLINE, referral(), [recipient], NOW)
+    assert refusal is not None
+    assert refusal.rule == "no-permission"
+    assert refusal.citation == "exchange policy"
+    assert refusal.sentence.endswith(f"it would take one of: {could}.")
+
+
+def test_nothing_goes_to_those_who_are_no_agency(policy: DisclosurePolicy) -> None:
+    refusal = policy.refusal(HOTLINE, referral(), [member("AUDITOR")], NOW)
+    assert refusal is not None
+    assert refusal.sentence == (
+        "No rule permits passing anything on to a recipient of this kind."
+    )
+
+
+# --- What cannot be judged is refused -------------------------------------------------
+
+
+@pytest.mark.parametrize("field", ["basis", "reporter_type", "subject_age_group"])
+@pytest.mark.parametrize("value", [0, 99, -1])
+def test_a_value_that_the_rules_do_not_know_refuses(
+    policy: DisclosurePolicy, field: str, value: int
+) -> None:
+    tip = referral("NO_PERSONAL_DATA")
+    setattr(tip, field, value)
+    assert rule_of(policy.refusal(HOTLINE, tip, [POLICE], NOW)) == "policy-error"
+
+
+def test_an_unknown_state_of_consent_or_kind_of_member_refuses(
+    policy: DisclosurePolicy,
+) -> None:
+    tip = referral("NO_PERSONAL_DATA")
+    stranger = directory_pb2.Member(name=POLICE.name, kind=99)  # type: ignore[arg-type]
+    assert rule_of(policy.refusal(HOTLINE, tip, [stranger], NOW)) == "policy-error"
+    tip.consent.state = 99  # type: ignore[assignment]
+    assert rule_of(policy.refusal(HOTLINE, tip, [POLICE], NOW)) == "policy-error"
+
+
+FAILS_IN_OHIO = """
+@id("fails")
+@citation("exchange policy")
+@sentence("Overflows, for tips that point to Ohio.")
+{effect} (principal, action, resource)
+when {{ context.jurisdiction == "US-OH" && 9223372036854775807 + 1 > 0 }};
+"""
+
+
+@pytest.mark.parametrize("effect", ["permit", "forbid"])
+def test_a_rule_that_fails_refuses_what_another_permits(
+    folder: Path, effect: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "state.cedar").write_text(FAILS_IN_OHIO.format(effect=effect))
+    policy = DisclosurePolicy.load(folder)
+    refusal = policy.refusal(HOTLINE, referral(), [POLICE], NOW)
+    assert refusal is not None
+    assert refusal.rule == "policy-error"
+    assert "ask the exchange's operator" in refusal.sentence
+    assert "fails" in capsys.readouterr().out
+    texas = member("LAW_ENFORCEMENT", "US-TX")
+    assert policy.refusal(HOTLINE, referral(jurisdiction="US-TX"), [texas], NOW) is None
+
+
+# --- Policy sets ----------------------------------------------------------------------
+
+RULE = """
+@id("{id}")
+@citation("Fla. Stat. (fictional)")
+@sentence("Florida's hotline keeps what points to Florida.")
+forbid (principal, action == Action::"pass-on", resource)
+when {{ context.jurisdiction == "US-FL" }};
+"""
+
+
+def test_a_state_adds_a_file(folder: Path) -> None:
+    (folder / "florida.cedar").write_text(RULE.format(id="florida-keeps"))
+    policy = DisclosurePolicy.load(folder)
+    miami = member("LAW_ENFORCEMENT", "US-FL")
+    refusal = policy.refusal(HOTLINE, referral(jurisdiction="US-FL"), [miami], NOW)
+    assert refusal == Refusal(
+        "florida-keeps",
+        "Fla. Stat. (fictional)",
+        "Florida's hotline keeps what points to Florida.",
+        miami.name,
+    )
+    assert policy.refusal(HOTLINE, referral(), [POLICE], NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("file", "first"),
+    [("a.cedar", "florida-keeps"), ("florida.cedar", "adult-self-report")],
+)
+def test_the_first_of_several_rules_is_named(
+    folder: Path, file: str, first: str
+) -> None:
+    (folder / file).write_text(RULE.format(id="florida-keeps"))
+    policy = DisclosurePolicy.load(folder)
+    tip = referral(reporter="POTENTIAL_VICTIM", jurisdiction="US-FL")
+    assert rule_of(policy.refusal(HOTLINE, tip, [POLICE], NOW)) == first
+
+
+def test_more_than_ten_rules_keep_their_order(folder: Path) -> None:
+    names = [f"rule-{letter}" for letter in "hgfedcbaponmlkji"]
+    text = "".join(RULE.format(id=name) for name in names)
+    (folder / "default.cedar").write_text(text)
+    assert [rule.id for rule in DisclosurePolicy.load(folder).rules] == names
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('AgeGroup::"MIXED"', 'AgeGroup::"MIXD"', ["minor", "MIXD"]),
+        ("urgencyReasonStated", "urgencyReason", ["imminent-danger", "urgencyReason"]),
+        ('resource in Group::"service-provider"', 'resource in Group::"shelter"', []),
+        ("context.consentCoversRecipient", '"yes"', ["adult-self-report"]),
+        ('permit (\n  principal in Group::"agency"', "permitt (", ["agency-to-agency"]),
+        ('@id("minor")', '@id("Minor!")', ["Minor!", "lower-case"]),
+        ('@id("minor")', '@id("no-permission")', ["no-permission"]),
+        ('@id("minor")', '@id("policy-error")', ["policy-error"]),
+        ('@id("minor")', "", ["@id ''"]),
+        ('@id("minor")', '@id("release")', ["release", "unique"]),
+        (
+            '@citation("exchange policy")',
+            '@citation(" ")',
+            ["third-party", "@citation"],
+        ),
+        (
+            '@sentence("Content',
+            '//@sentence("Content',
+            ["no-personal-data", "@sentence"],
+        ),
+        ('@sentence("Content', '@sentence("' + "x" * 290, ["no-personal-data", "300"]),
+    ],
+)
+def test_an_unsound_rule_is_refused_by_name(
+    folder: Path, old: str, new: str, said: list[str]
+) -> None:
+    path = folder / "default.cedar"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(MalformedError) as refused:
+        DisclosurePolicy.load(folder)
+    for words in ["default.cedar", *said]:
+        assert words in str(refused.value)
+
+
+def test_the_place_of_broken_text_is_named(folder: Path) -> None:
+    path = folder / "default.cedar"
+    path.write_text("permitted (;\n" + path.read_text())
+    with pytest.raises(MalformedError, match="before the first @id"):
+        DisclosurePolicy.load(folder)
+
+
+def test_a_template_is_refused(folder: Path) -> None:
+    text = RULE.format(id="slot").replace("resource)", "resource == ?resource)")
+    (folder / "state.cedar").write_text(text)
+    with pytest.raises(MalformedError, match=r"state\.cedar: a template"):
+        DisclosurePolicy.load(folder)
+
+
+def test_a_rule_of_the_same_name_in_another_file_is_refused(folder: Path) -> None:
+    (folder / "state.cedar").write_text(RULE.format(id="minor"))
+    with pytest.raises(MalformedError, match=r"state\.cedar has a second rule minor"):
+        DisclosurePolicy.load(folder)
+
+
+@pytest.mark.parametrize("name", ["VERSION", "schema.cedarschema", "default.cedar"])
+def test_a_set_lacks_no_part(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(MalformedError, match="not a policy set"):
+        DisclosurePolicy.load(folder)
+
+
+def test_a_folder_that_is_not_there_is_no_set(tmp_path: Path) -> None:
+    with pytest.raises(MalformedError, match="not a policy set"):
+        DisclosurePolicy.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["VERSION", "schema.cedarschema", "default.cedar"])
+def test_a_part_that_is_not_text_is_refused(folder: Path, name: str) -> None:
+    (folder / name).write_bytes(b"\xff" + (folder / name).read_bytes())
+    with pytest.raises(MalformedError, match=f"{name} .* not UTF-8"):
+        DisclosurePolicy.load(folder)
+
+
+def test_another_schema_than_this_release_s_is_refused(folder: Path) -> None:
+    path = folder / "schema.cedarschema"
+    path.write_text(path.read_text().replace("tribalLand: Bool", "tribalLand: Long"))
+    with pytest.raises(MalformedError, match="not that of this release"):
+        DisclosurePolicy.load(folder)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "x" * 65, "one\ntwo"])
+def test_a_version_is_one_short_line(folder: Path, text: str) -> None:
+    (folder / "VERSION").write_text(text)
+    with pytest.raises(MalformedError, match="VERSION"):
+        DisclosurePolicy.load(folder)
+
+
+def test_the_version_is_the_one_in_the_set(folder: Path) -> None:
+    (folder / "VERSION").write_text("ohio-2027-01\n")
+    assert DisclosurePolicy.load(folder).version == "ohio-2027-01"
+
+
+def test_any_byte_changes_the_digest(folder: Path) -> None:
+    seen = {DisclosurePolicy.load(folder).digest}
+    path = folder / "default.cedar"
+    text = path.read_text()
+    (folder / "VERSION").write_text("default-1")
+    seen.add(DisclosurePolicy.load(folder).digest)
+    for changed in (
+        text + " ",
+        text.replace("//", "// ", 1),
+        text.replace("\n", " \n"),
+    ):
+        path.write_text(changed)
+        seen.add(DisclosurePolicy.load(folder).digest)
+    path.rename(folder / "renamed.cedar")
+    seen.add(DisclosurePolicy.load(folder).digest)
+    (folder / "empty.cedar").write_text("")
+    seen.add(DisclosurePolicy.load(folder).digest)
+    assert len(seen) == 7
+
+
+def test_what_is_no_part_of_the_set_leaves_the_digest(folder: Path) -> None:
+    before = DisclosurePolicy.load(folder).digest
+    (folder / "README.md").write_text("Notes of counsel.")
+    assert DisclosurePolicy.load(folder).digest == before
+
+
+def test_standard_tools_compute_the_digest_by_the_documented_command(
+    folder: Path,
+) -> None:
+    (folder / "a.cedar").write_text(RULE.format(id="florida-keeps"))
+    found = re.search(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert found is not None
+    ran = subprocess.run(
+        ["/bin/sh", "-c", found[1]], cwd=folder, capture_output=True, check=True
+    )
+    policy = DisclosurePolicy.load(folder)
+    assert ran.stdout.decode().split()[0] == policy.digest.hex()
+    assert len(policy.digest) == hashlib.sha256().digest_size
+
+
+# --- The set and what is said about it ------------------------------------------------
+
+
+def test_the_schema_has_the_vocabulary_of_the_contract() -> None:
+    text = (DEFAULT / "schema.cedarschema").read_text()
+    enums = dict(re.findall(r"entity (\w+) enum \[(.*?)\]", text, re.DOTALL))
+    del enums["Group"]
+    for name, values in enums.items():
+        vocabulary = vocabulary_pb2.DESCRIPTOR.enum_types_by_name[name]
+        unspecified, *names = [value.name for value in vocabulary.values]
+        if name == "ConsentState":  # the only one that a referral need not state
+            names.insert(0, unspecified)
+        prefix = unspecified.removesuffix("UNSPECIFIED")
+        stated = re.findall(r'"(\w+)"', values)
+        assert stated == [value.removeprefix(prefix) for value in names], name
+
+
+def test_the_page_for_lawyers_states_each_rule(policy: DisclosurePolicy) -> None:
+    page = " ".join(PAGE.read_text().split())
+    for rule in policy.rules:
+        assert f"`{rule.id}`" in page
+        assert rule.sentence in page
