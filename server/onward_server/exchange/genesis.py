@@ -29,12 +29,10 @@ class GenesisChange:
     """The change: an empty log gets its first entry.
 
     Attributes:
-        exchange: the exchange's SPIFFE ID.
-        key: its statement key.
+        key: the exchange's statement key.
         log_vkey: the log's verifier key.
     """
 
-    exchange: str
     key: StatementPublicKey
     log_vkey: str
 
@@ -54,11 +52,11 @@ class GenesisChange:
                 keys=[self._entry(draft.now_ms)], log_vkey=self.log_vkey
             )
         )
-        index = draft.log(statement, subject=self.exchange)
+        index = draft.log(statement)
         if index:
             raise StateError(
                 Reason.ERROR_REASON_STATE_FORBIDS,
-                f"the log of {self.exchange} has begun already; it begins once",
+                "the log has begun already, and a log begins once",
             )
         return [index]
 

@@ -279,7 +279,7 @@ class Registry:
 
     async def exchange_keys(self) -> list[Logged]:
         """Returns the logged key changes of the exchange itself, oldest first."""
-        return await self._history("key_change", self._ledger.exchange)
+        return await self._history("key_change", "")
 
     # --------------------------------------------------------------------------------
 

@@ -1,0 +1,142 @@
+"""The keys and certificates that a configuration names: read, checked, and used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from onward.core.errors import MalformedError
+from onward.core.keys import StatementPrivateKey
+from onward.core.notes import NoteSigner
+from onward_server.config import Config
+from onward_server.exchange.authority import CertificateAuthority
+from onward_server.exchange.clock import Entropy
+from onward_server.exchange.issuing import Issuing, Terms, trust_file
+from onward_server.exchange.possession import Challenger
+from onward_server.exchange.tokens import Tokens, Venue
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What an exchange signs with.
+
+    Attributes:
+        statement_key: signs its statements.
+        log_signer: signs checkpoints; its name is the log's origin.
+        authority: signs members' certificates.
+    """
+
+    statement_key: StatementPrivateKey
+    log_signer: NoteSigner
+    authority: CertificateAuthority
+
+
+def load_material(config: Config) -> Material:
+    """Reads the keys that a configuration names.
+
+    Raises:
+        MalformedError: a file cannot be read, or is not what it should be; the message
+            names it.
+    """
+    return Material(
+        load_statement_key(config.keys.statement_key_file),
+        load_log_signer(config.keys.log_key_file, config.exchange.origin),
+        load_authority(config),
+    )
+
+
+def load_statement_key(path: Path) -> StatementPrivateKey:
+    """Reads the exchange's statement key.
+
+    Raises:
+        MalformedError: it cannot be read, or is no such key.
+    """
+    try:
+        return StatementPrivateKey.from_pem(read_file(path))
+    except MalformedError as error:
+        raise MalformedError(f"{path}: {error.message}") from None
+
+
+def load_log_signer(path: Path, origin: str) -> NoteSigner:
+    """Reads the log's key.
+
+    Raises:
+        MalformedError: it cannot be read, or is no such key.
+    """
+    try:
+        key = load_pem_private_key(read_file(path), password=None)
+    except (ValueError, TypeError):
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise MalformedError(f"{path}: the log's key must be Ed25519 in PEM (PKCS #8)")
+    return NoteSigner(origin, key)
+
+
+def load_authority(config: Config) -> CertificateAuthority:
+    """Reads the certificate authority.
+
+    Raises:
+        MalformedError: a file cannot be read, or the two do not belong together.
+    """
+    certificate, key = config.tls.ca_certificate_file, config.tls.ca_key_file
+    try:
+        return CertificateAuthority.load(read_file(certificate), read_file(key))
+    except MalformedError as error:
+        raise MalformedError(f"{certificate}, {key}: {error.message}") from None
+
+
+def load_server_key(config: Config) -> ec.EllipticCurvePrivateKey:
+    """Reads the private key of the exchange's certificate.
+
+    Raises:
+        MalformedError: it cannot be read, or cannot be used for TLS here.
+    """
+    path = config.tls.key_file
+    try:
+        key = load_pem_private_key(read_file(path), password=None)
+    except (ValueError, TypeError):
+        key = None
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise MalformedError(f"{path}: the key must be on P-256 or P-384, in PEM")
+    return key
+
+
+def make_issuing(config: Config, material: Material, entropy: Entropy) -> Issuing:
+    """Returns what members get, as configured."""
+    venue = Venue(
+        exchange=str(config.name),
+        enroll=config.enrolment.advertised,
+        api=config.api.advertised,
+        server_name=config.api.server_name,
+        authority=material.authority.fingerprint,
+    )
+    lifetime = timedelta(hours=config.enrolment.token_hours)
+    terms = Terms(
+        key_validity=timedelta(days=config.enrolment.key_days),
+        certificate_validity=timedelta(days=config.tls.member_certificate_days),
+        clock_tolerance=timedelta(seconds=config.limits.clock_tolerance_seconds),
+    )
+    return Issuing(
+        authority=material.authority,
+        tokens=Tokens(material.statement_key, venue, lifetime, entropy),
+        challenger=Challenger(material.statement_key),
+        terms=terms,
+        trust=trust_file(str(config.name), material.log_signer.vkey.format()),
+    )
+
+
+def read_file(path: Path) -> bytes:
+    """Reads a file.
+
+    Raises:
+        MalformedError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise MalformedError(f"{path} cannot be read: {error.strerror}") from None
