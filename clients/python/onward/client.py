@@ -21,13 +21,23 @@ are those of :mod:`onward.core.errors`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from os import PathLike
 from secrets import token_bytes
 from typing import Unpack
 
+from onward import _publishing
+from onward._admin import Admin
 from onward._clock import Clock, Entropy, system_clock
+from onward._content import InvalidContentError, get_content
+from onward._custody import Custody
+from onward._errors import DisclosureForbiddenError
+from onward._incoming import Incoming, Invalid, Retracted
+from onward._membership import renew_certificate, rotate_keys
+from onward._reading import list_chains, list_members, list_referrals, watch_own
+from onward._receiving import receive
+from onward._session import Session
 from onward._values import (
     Logged,
     PreparedReferral,
@@ -41,184 +51,49 @@ from onward._values import (
 )
 from onward.core.checkpoints import Checkpoint
 from onward.core.directory import MemberEntry
-from onward.core.errors import OnwardError, StateError
+from onward.core.errors import OnwardError, Reason, StateError
 from onward.home import Home
 from onward.v1 import (
-    admin_pb2,
     capability_pb2,
+    custody_pb2,
     directory_pb2,
     referral_pb2,
     vocabulary_pb2,
 )
+from onward.v1.capability_pb2_grpc import CapabilityServiceStub
+from onward.v1.custody_pb2_grpc import CustodyServiceStub
 
-
-class DisclosureForbiddenError(StateError):
-    """The exchange's disclosure policy forbids the referral.
-
-    Attributes:
-        rejection: the signed and logged ``Rejection``, verified: rule, citation and
-            plain sentence.
-    """
-
-    rejection: Logged
-
-
-class Incoming:
-    """A referral that arrived, verified and opened.
-
-    The verbs sign and log one statement each and return it with its receipt.
-
-    Attributes:
-        tip: the opened content.
-        referral: the ``Referral`` with its receipt.
-        acceptance: the exchange's ``Acceptance`` with its receipt.
-        handover: the exchange's ``Handover`` with its receipt.
-        received: our ``Received``; None until it is confirmed.
-        attempt: 1 for the first delivery of it.
-        traceparent: W3C ``traceparent`` of the publishing call, or empty. Untrusted.
-    """
-
-    tip: Tip
-    referral: Logged
-    acceptance: Logged
-    handover: Logged
-    received: Logged | None
-    attempt: int
-    traceparent: str
-
-    @property
-    def referral_id(self) -> str:
-        """The referral's id."""
-        raise NotImplementedError
-
-    async def confirm(self) -> Logged:
-        """Logs ``Received``, once; needed after ``receive(confirm=False)``."""
-        raise NotImplementedError
-
-    async def acknowledge(self, reader_role: str) -> Logged:
-        """Logs that a person in this role has read the tip."""
-        raise NotImplementedError
-
-    async def take(self) -> Logged:
-        """Logs that the recipient takes responsibility."""
-        raise NotImplementedError
-
-    async def decline(
-        self,
-        reason: vocabulary_pb2.DeclineReason.ValueType,
-        suggested_agency: str = "",
-    ) -> Logged:
-        """Logs that the recipient does not take responsibility, and why."""
-        raise NotImplementedError
-
-    async def transfer(
-        self, recipients: Sequence[str], **changes: Unpack[RoutingChanges]
-    ) -> Transferred:
-        """Passes the tip on, by a child referral; see :meth:`Client.transfer`."""
-        raise NotImplementedError
-
-    async def report_outcome(
-        self, code: vocabulary_pb2.OutcomeCode.ValueType, *, closes: bool = False
-    ) -> Logged:
-        """Logs what came of it; ``closes`` when nothing more is to come."""
-        raise NotImplementedError
-
-
-class Invalid:
-    """A referral that arrived and could not be verified or opened.
-
-    Attributes:
-        check: what is wrong with it.
-        received: our ``Received``, which says so; None until it is confirmed.
-        attempt: 1 for the first delivery of it.
-    """
-
-    referral_id: str
-    check: vocabulary_pb2.ContentCheck.ValueType
-    received: Logged | None
-    attempt: int
-
-    async def confirm(self) -> Logged:
-        """Logs ``Received``, once; needed after ``receive(confirm=False)``."""
-        raise NotImplementedError
-
-    async def decline(
-        self,
-        reason: vocabulary_pb2.DeclineReason.ValueType,
-        suggested_agency: str = "",
-    ) -> Logged:
-        """Logs that the recipient does not take responsibility, and why."""
-        raise NotImplementedError
-
-
-class Retracted:
-    """A referral that went out to us and was taken back by its publisher.
-
-    Attributes:
-        referral_id: the referral's id.
-        retraction: the ``Retraction`` with its receipt.
-    """
-
-    referral_id: str
-    retraction: Logged
-
-    async def reply(
-        self,
-        action: vocabulary_pb2.RetractionAction.ValueType,
-        citation: str = "",
-    ) -> Logged:
-        """Logs what we did about it; a legal duty to retain needs its citation."""
-        raise NotImplementedError
-
-
-class Admin:
-    """Running the exchange: calls for members with the operator role."""
-
-    async def add_member(
-        self, member: directory_pb2.Member
-    ) -> admin_pb2.AddMemberResponse:
-        """Adds a member; the answer holds its one-time enrolment token."""
-        raise NotImplementedError
-
-    async def issue_token(self, name: str) -> admin_pb2.IssueTokenResponse:
-        """Issues another enrolment token; earlier ones become invalid."""
-        raise NotImplementedError
-
-    async def suspend(self, name: str) -> Logged:
-        """Locks a member out."""
-        raise NotImplementedError
-
-    async def reinstate(self, name: str) -> Logged:
-        """Lets a suspended member in again."""
-        raise NotImplementedError
-
-    async def revoke_key(self, name: str, key_id: str) -> Logged:
-        """Revokes a statement or content key of a member."""
-        raise NotImplementedError
-
-    async def revoke_certificate(self, name: str, fingerprint: bytes) -> Logged:
-        """Revokes a certificate, by the SHA-256 of its DER form."""
-        raise NotImplementedError
-
-    async def erase_content(self, referral_id: str, citation: str) -> Logged:
-        """Erases the content of a referral by a legal duty."""
-        raise NotImplementedError
-
-    async def status(self) -> admin_pb2.GetStatusResponse:
-        """Returns how the exchange is."""
-        raise NotImplementedError
+__all__ = [
+    "Admin",
+    "Client",
+    "DisclosureForbiddenError",
+    "Incoming",
+    "Invalid",
+    "InvalidContentError",
+    "Logged",
+    "PreparedReferral",
+    "Published",
+    "ReferralDetail",
+    "Retracted",
+    "Routing",
+    "RoutingChanges",
+    "Tip",
+    "Transferred",
+    "Watched",
+]
 
 
 class Client:
     """One member's verified connection to its exchange. Made by :meth:`open`.
 
     Attributes:
-        home: the member's home directory.
-        admin: calls for operators.
+        admin: calls for members with the operator role.
     """
 
-    home: Home
-    admin: Admin
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._custody = CustodyServiceStub(session.channel)
+        self.admin = Admin(session)
 
     @classmethod
     @asynccontextmanager
@@ -226,11 +101,11 @@ class Client:
         cls,
         home: Home | str | PathLike[str],
         *,
-        deadline: float = 60.0,
+        deadline: float = 30.0,
         clock: Clock = system_clock,
         entropy: Entropy = token_bytes,
-    ) -> AsyncIterator[Client]:
-        """Opens a client. The connection is made by the first call.
+    ) -> AsyncGenerator[Client, None]:
+        """Opens a client. It connects at the first call.
 
         Args:
             home: the member's home, or its path.
@@ -239,23 +114,33 @@ class Client:
             entropy: returns random bytes.
 
         Raises:
-            StateError: the home has no member yet, or holds evidence of a forked log.
+            StateError: no member has enrolled in the home.
+            ForkError: the home holds evidence of a forked log.
             UnauthenticatedError: the member's certificate has expired.
         """
-        raise NotImplementedError
-        yield cls()
+        opened = home if isinstance(home, Home) else Home.open(home)
+        session = Session(opened, deadline=deadline, clock=clock, entropy=entropy)
+        try:
+            yield cls(session)
+        finally:
+            await session.close()
+
+    @property
+    def home(self) -> Home:
+        """The member's home directory."""
+        return self._session.home
 
     @property
     def member(self) -> str:
         """The member's SPIFFE ID."""
-        raise NotImplementedError
+        return self._session.member
 
     @property
     def exchange(self) -> str:
         """The exchange's SPIFFE ID."""
-        raise NotImplementedError
+        return self._session.exchange
 
-    # --- publishers -----------------------------------------------------------------
+    # --- publishers -------------------------------------------------------------------
 
     async def publish(
         self, tip: Tip, *, traceparent: str = "", **routing: Unpack[Routing]
@@ -275,39 +160,52 @@ class Client:
             UnavailableError: not answered before the deadline; whether it was published
                 is unknown. Use :meth:`prepare_referral` where that matters.
         """
-        raise NotImplementedError
+        try:
+            prepared = await self.prepare_referral(tip, **routing)
+            return await self.publish_prepared(prepared, traceparent=traceparent)
+        except StateError as error:
+            if error.reason != Reason.ERROR_REASON_SEALED_KEYS_MISMATCH:
+                raise
+        # A recipient has other keys since we asked. The refused referral is nowhere.
+        prepared = await self._prepare(tip, routing, fresh=True)
+        return await self.publish_prepared(prepared, traceparent=traceparent)
 
     async def prepare_referral(
         self, tip: Tip, **routing: Unpack[Routing]
     ) -> PreparedReferral:
-        """Seals and signs, and sends nothing; the result may be kept and published."""
-        raise NotImplementedError
+        """Seals and signs, and publishes nothing; the result may be kept."""
+        return await self._prepare(tip, routing, fresh=False)
 
     async def publish_prepared(
         self, prepared: PreparedReferral, *, traceparent: str = ""
     ) -> Published:
         """Publishes a prepared referral. Safe to repeat, for ever."""
-        raise NotImplementedError
+        return await _publishing.publish(self._session, prepared, traceparent)
 
     async def publish_batch(
         self, prepared: Sequence[PreparedReferral]
     ) -> list[Published | OnwardError]:
         """Publishes many; each is accepted or refused for itself, in their order."""
-        raise NotImplementedError
+        return await _publishing.publish_batch(self._session, prepared)
 
     async def retract(
         self,
         referral_id: str,
         reason: vocabulary_pb2.RetractionReason.ValueType,
     ) -> Logged:
-        """Takes a referral back."""
-        raise NotImplementedError
+        """Takes an own referral back."""
+        return await Custody(self._session, referral_id).retract(reason)
 
     async def erase_content(self, referral_id: str) -> Logged:
         """Has the exchange erase the content of an own referral; the proofs stay."""
-        raise NotImplementedError
+        request = referral_pb2.EraseContentRequest(referral_id=referral_id)
+        session = self._session
+        response = await session.call(session.referrals.EraseContent, request)
+        erasure = await session.verify(response.erasure)
+        await session.keep(referral_id, erasure)
+        return erasure
 
-    def watch_own(self, resume_token: str = "") -> AsyncIterator[Watched]:
+    def watch_own(self, resume_token: str = "") -> AsyncGenerator[Watched, None]:
         """Yields every statement about the caller's own referrals, in the log's order.
 
         Reconnects by itself, and goes on for ever.
@@ -315,9 +213,9 @@ class Client:
         Args:
             resume_token: of the last statement seen; from the beginning if empty.
         """
-        raise NotImplementedError
+        return watch_own(self._session, resume_token)
 
-    # --- recipients -----------------------------------------------------------------
+    # --- recipients -------------------------------------------------------------------
 
     def receive(
         self,
@@ -325,7 +223,7 @@ class Client:
         max_outstanding: int = 16,
         confirm: bool = True,
         idle_timeout: float | None = None,
-    ) -> AsyncIterator[Incoming | Invalid | Retracted]:
+    ) -> AsyncGenerator[Incoming | Invalid | Retracted, None]:
         """Yields what the exchange has for this agency, the most urgent first.
 
         Reconnects by itself. A referral may come more than once, to this process or to
@@ -341,15 +239,20 @@ class Client:
             ForbiddenError: this member may not receive, or not any more.
             VerificationError: the exchange sent what it cannot prove.
         """
-        raise NotImplementedError
+        return receive(
+            self._session,
+            max_outstanding=max_outstanding,
+            confirm=confirm,
+            idle_timeout=idle_timeout,
+        )
 
     async def acknowledge(self, referral_id: str, reader_role: str) -> Logged:
         """Logs that a person in this role has read the tip; never a name."""
-        raise NotImplementedError
+        return await Custody(self._session, referral_id).acknowledge(reader_role)
 
     async def take(self, referral_id: str) -> Logged:
         """Logs that this agency takes responsibility."""
-        raise NotImplementedError
+        return await Custody(self._session, referral_id).take()
 
     async def decline(
         self,
@@ -358,7 +261,8 @@ class Client:
         suggested_agency: str = "",
     ) -> Logged:
         """Logs that this agency does not take responsibility, and why."""
-        raise NotImplementedError
+        custody = Custody(self._session, referral_id)
+        return await custody.decline(reason, suggested_agency)
 
     async def transfer(
         self,
@@ -376,7 +280,10 @@ class Client:
             tip: the content; the one received if absent.
             **changes: what differs from the referral received.
         """
-        raise NotImplementedError
+        custody = Custody(self._session, referral_id)
+        if tip is None:
+            tip = await get_content(self._session, custody)
+        return await custody.transfer(recipients, tip, changes)
 
     async def report_outcome(
         self,
@@ -386,7 +293,8 @@ class Client:
         closes: bool = False,
     ) -> Logged:
         """Logs what came of it; ``closes`` when nothing more is to come."""
-        raise NotImplementedError
+        custody = Custody(self._session, referral_id)
+        return await custody.report_outcome(code, closes=closes)
 
     async def reply_to_retraction(
         self,
@@ -394,48 +302,67 @@ class Client:
         action: vocabulary_pb2.RetractionAction.ValueType,
         citation: str = "",
     ) -> Logged:
-        """Logs what was done about a retraction."""
-        raise NotImplementedError
+        """Logs what was done about a retraction.
+
+        Args:
+            referral_id: the referral that was retracted.
+            action: what was done. ``DESTROYED`` removes the copy in the home as well.
+            citation: the law, for ``RETAINED_LEGAL_DUTY``.
+        """
+        custody = Custody(self._session, referral_id)
+        return await custody.reply_to_retraction(action, citation)
 
     async def get_content(self, referral_id: str) -> Tip:
-        """Returns the tip of a referral received: the copy kept, or fetched again."""
-        raise NotImplementedError
+        """Returns the tip of a referral received: the copy kept, or fetched again.
 
-    # --- everybody ------------------------------------------------------------------
+        Raises:
+            InvalidContentError: it is not what was signed, or cannot be opened.
+        """
+        return await get_content(self._session, Custody(self._session, referral_id))
+
+    # --- everybody --------------------------------------------------------------------
 
     async def show(self, referral_id: str) -> ReferralDetail:
         """Returns one referral with its statements, verified."""
-        raise NotImplementedError
+        return await Custody(self._session, referral_id).load()
 
     def list_referrals(
         self, side: referral_pb2.ReferralSide.ValueType
-    ) -> AsyncIterator[referral_pb2.ReferralView]:
+    ) -> AsyncGenerator[referral_pb2.ReferralView, None]:
         """Yields the referrals that the member published or received, newest first."""
-        raise NotImplementedError
+        return list_referrals(self._session, side)
 
     async def bundle(self, referral_id: str) -> bytes:
         """Returns the bundle of a referral, for ``onward verify``."""
-        raise NotImplementedError
+        request = custody_pb2.GetBundleRequest(referral_id=referral_id)
+        response = await self._session.call(self._custody.GetBundle, request)
+        return response.bundle
 
-    def list_chains(self) -> AsyncIterator[str]:
-        """Yields the ids of an auditor's referrals, in the log's order. It is logged."""
-        raise NotImplementedError
+    def list_chains(self) -> AsyncGenerator[str, None]:
+        """Yields the ids of an auditor's referrals, in the log's order; logged."""
+        return list_chains(self._session)
 
-    def members(self) -> AsyncIterator[directory_pb2.Member]:
+    def members(self) -> AsyncGenerator[directory_pb2.Member, None]:
         """Yields the present directory as the exchange tells it: a claim."""
-        raise NotImplementedError
+        return list_members(self._session)
 
     async def find_member(self, name: str) -> MemberEntry:
-        """Returns a member's entry in force, proven by its logged changes."""
-        raise NotImplementedError
+        """Returns a member's entry in force, proven by its logged changes.
+
+        Raises:
+            UnknownError: there is no such member.
+        """
+        return await self._session.directory.member(name, fresh=True)
 
     async def capabilities(self) -> capability_pb2.GetCapabilitiesResponse:
         """Returns what the exchange can do, and its limits."""
-        raise NotImplementedError
+        stub = CapabilityServiceStub(self._session.channel)
+        request = capability_pb2.GetCapabilitiesRequest()
+        return await self._session.call(stub.GetCapabilities, request)
 
     async def checkpoint(self) -> Checkpoint:
         """Fetches the newest checkpoint, and checks that it continues the last one."""
-        raise NotImplementedError
+        return await self._session.log.latest()
 
     async def rotate_keys(
         self,
@@ -443,9 +370,25 @@ class Client:
         statement_algorithm: str | None = None,
         suite: vocabulary_pb2.SealingSuite.ValueType | None = None,
     ) -> Logged:
-        """Replaces the member's statement and content keys; same kinds if not given."""
-        raise NotImplementedError
+        """Replaces the member's statement and content keys.
+
+        Args:
+            statement_algorithm: of the new statement key; as before if absent.
+            suite: of the new content key; as before if absent.
+
+        Returns:
+            The logged change of the directory.
+        """
+        return await rotate_keys(self._session, statement_algorithm, suite)
 
     async def renew_certificate(self) -> None:
         """Gets a new certificate for the same key; the next ``open`` uses it."""
-        raise NotImplementedError
+        await renew_certificate(self._session)
+
+    async def _prepare(
+        self, tip: Tip, routing: Routing, *, fresh: bool
+    ) -> PreparedReferral:
+        """Seals and signs."""
+        session = self._session
+        referral = _publishing.referral_of(tip, routing, session.clock())
+        return await _publishing.prepare(session, tip, referral, fresh=fresh)

@@ -12,10 +12,10 @@
     state/checkpoint       the newest verified checkpoint, a signed note
     state/fork-*.txt       evidence of a forked log; with one, no work is done
     receipts/<id>.jsonl    statements about a referral with their receipts
-    content/<id>.sealed    content received, still sealed, while it may be needed
+    content/<id>.sealed    content received, as it came, while it may be needed
 
 Losing ``keys`` loses the tips that were sealed to them, and nothing else: the operator
-issues another token. Losing ``state`` loses the memory by which a forked log is noticed.
+issues another token. Losing ``state`` loses the memory by which a fork is noticed.
 ``receipts`` can be fetched again while the exchange lives; they are kept for when it
 does not.
 
@@ -201,7 +201,7 @@ class Home:
         write_atomically(self.path / "keys" / name, key.to_bytes())
 
     def statement_keys(self) -> dict[str, StatementPrivateKey]:
-        """Returns all statement keys, by key id; the directory says which is in force."""
+        """Returns all statement keys, by key id."""
         files = (self.path / "keys").glob("*.pem")
         keys = (StatementPrivateKey.from_pem(file.read_bytes()) for file in files)
         return {key.key_id: key for key in keys}
@@ -259,7 +259,7 @@ class Home:
     def add_receipts(
         self, referral_id: str, logged: Iterable[log_pb2.LoggedStatement]
     ) -> None:
-        """Keeps statements with their receipts; those already there stay as they are."""
+        """Keeps statements with their receipts, each once."""
         path = self._of_referral("receipts", referral_id, "jsonl")
         with self._lock():
             known = {item.statement for item in self.receipts(referral_id)}
@@ -287,6 +287,10 @@ class Home:
         """Returns the sealed content kept of a referral, or None."""
         path = self._of_referral("content", referral_id, "sealed")
         return path.read_bytes() if path.exists() else None
+
+    def contents(self) -> list[str]:
+        """Returns the ids of the referrals of which content is kept."""
+        return [file.stem for file in (self.path / "content").glob("*.sealed")]
 
     def forget_content(self, referral_id: str) -> None:
         """Removes the content kept of a referral, if there is any."""

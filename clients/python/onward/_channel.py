@@ -1,0 +1,232 @@
+"""The channel to the exchange, and calls that outlast its absence.
+
+Every call of the contract may be repeated with the same bytes, so what fails for the
+moment is repeated: by gRPC within a fraction of a second when the connection was cut,
+and by :class:`Caller` with growing pauses until the deadline. A stream is opened again
+for as long as its reader wants it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from itertools import count
+from typing import Final, TypeVar
+
+import grpc
+
+from onward._clock import Entropy
+from onward._errors import error_of_call
+from onward._tracing import active_traceparent
+from onward.core.errors import OnwardError, QuotaError, Reason, UnavailableError
+
+_logger = logging.getLogger("onward")
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+STREAM_SILENCE: Final = 45.0
+"""Seconds without a message after which a stream is lost (``referral.proto``)."""
+
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 10.0
+_MAX_DOUBLINGS: Final = 16
+_MAX_RESPONSE: Final = 64 * 1024 * 1024
+
+_RETRY_POLICY: Final = {
+    "methodConfig": [
+        {
+            "name": [
+                {"service": f"onward.v1.{service}Service"}
+                for service in (
+                    "Capability",
+                    "Custody",
+                    "Directory",
+                    "Enrollment",
+                    "Log",
+                    "Referral",
+                )
+            ],
+            "retryPolicy": {
+                "maxAttempts": 3,
+                "initialBackoff": "0.05s",
+                "maxBackoff": "0.2s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+}
+
+_OPTIONS: Final[Sequence[tuple[str, str | int]]] = (
+    ("grpc.service_config", json.dumps(_RETRY_POLICY)),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+    ("grpc.max_receive_message_length", _MAX_RESPONSE),
+    ("grpc.max_send_message_length", -1),
+)
+
+
+def open_channel(
+    address: str,
+    server_name: str,
+    *,
+    server_ca: bytes,
+    key: bytes | None = None,
+    certificate_chain: bytes | None = None,
+) -> grpc.aio.Channel:
+    """Opens a TLS channel; it connects at the first call.
+
+    Args:
+        address: ``host:port`` of the server.
+        server_name: the DNS name that its certificate must have.
+        server_ca: certificates that may have issued it, PEM.
+        key: our private key, PEM; None to stay anonymous.
+        certificate_chain: our certificate and its issuers, PEM.
+    """
+    credentials = grpc.ssl_channel_credentials(server_ca, key, certificate_chain)
+    name = ("grpc.ssl_target_name_override", server_name)
+    return grpc.aio.secure_channel(address, credentials, options=[*_OPTIONS, name])
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Makes calls, and repeats those which may succeed later.
+
+    Attributes:
+        deadline: seconds after which to give up.
+        entropy: spreads the pauses of many clients.
+    """
+
+    deadline: float
+    entropy: Entropy
+
+    async def call(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        *,
+        traceparent: str = "",
+    ) -> Response:
+        """Calls a method, with the same bytes until it succeeds or cannot.
+
+        Raises:
+            OnwardError: why it was refused, or why it did not succeed in time.
+        """
+        metadata = trace_metadata(traceparent)
+        return await self.repeat(
+            lambda left: method(request, timeout=left, metadata=metadata)
+        )
+
+    async def repeat(self, attempt: Callable[[float], Awaitable[Response]]) -> Response:
+        """Makes attempts, each with the seconds that are left, until one succeeds.
+
+        Raises:
+            OnwardError: as :meth:`call`.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self.deadline
+        for number in count():
+            try:
+                return await attempt(end - loop.time())
+            except grpc.aio.AioRpcError as failure:
+                error = error_of_call(failure)
+            pause = self.pause(number, error.retry_after)
+            if not is_passing(error) or loop.time() + pause >= end:
+                raise error
+            await asyncio.sleep(pause)
+        raise AssertionError  # count() does not end
+
+    def pause(self, number: int, retry_after: float | None = None) -> float:
+        """Returns the seconds to wait after attempt ``number``, counted from 0.
+
+        Grows exponentially. A quarter of it is random, so that many clients do not come
+        back at once; never less than what the exchange asks for.
+        """
+        longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * (1 << min(number, _MAX_DOUBLINGS)))
+        jitter = int.from_bytes(self.entropy(2), "big") / 0xFFFF
+        return max(retry_after or 0.0, longest * 0.75) + longest * 0.25 * jitter
+
+    async def reopened(
+        self, open_stream: Callable[[], grpc.aio.UnaryStreamCall[Request, Response]]
+    ) -> AsyncGenerator[Response, None]:
+        """Yields the messages of a stream, opening it again whenever it ends.
+
+        It is opened at once after an end in good order, and after growing pauses when
+        that does not help or something failed.
+
+        Args:
+            open_stream: opens it, to go on where the last one ended.
+
+        Raises:
+            OnwardError: it was refused for a reason that does not pass.
+        """
+        failures = 0
+        while True:
+            error = None
+            try:
+                async with aclosing(_messages(open_stream())) as messages:
+                    async for message in messages:
+                        failures = 0
+                        yield message
+            except OnwardError as failure:
+                if not _ends_in_passing(failure):
+                    raise
+                error = failure
+            if failures or not _ends_in_order(error):
+                _logger.warning("a stream failed", extra={"reason": str(error)})
+                pause = self.pause(failures, error.retry_after if error else None)
+                await asyncio.sleep(pause)
+            failures += 1
+
+
+async def _messages(
+    stream: grpc.aio.UnaryStreamCall[Request, Response],
+) -> AsyncGenerator[Response, None]:
+    """Yields the messages of one stream until it ends, fails or falls silent."""
+    messages = aiter(stream)
+    try:
+        while True:
+            async with asyncio.timeout(STREAM_SILENCE):
+                message = await anext(messages, None)
+            if message is None:
+                return
+            yield message
+    except grpc.aio.AioRpcError as failure:
+        raise error_of_call(failure) from None
+    except TimeoutError:
+        raise UnavailableError(
+            Reason.ERROR_REASON_UNSPECIFIED,
+            f"the exchange said nothing for {STREAM_SILENCE:.0f} seconds",
+        ) from None
+    finally:
+        stream.cancel()
+
+
+def is_passing(error: OnwardError) -> bool:
+    """Whether the same bytes may succeed later."""
+    return isinstance(error, UnavailableError | QuotaError)
+
+
+def _ends_in_passing(error: OnwardError) -> bool:
+    """Whether a stream that ended so may be opened again without a person's help."""
+    unexplained = type(error) is OnwardError
+    unknown_method = error.reason == Reason.ERROR_REASON_METHOD_UNKNOWN
+    return is_passing(error) or (unexplained and not unknown_method)
+
+
+def _ends_in_order(error: OnwardError | None) -> bool:
+    return error is None or error.reason == Reason.ERROR_REASON_DRAINING
+
+
+def trace_metadata(traceparent: str = "") -> tuple[tuple[str, str], ...]:
+    """Returns the metadata of a call: where it belongs in a trace, if anywhere."""
+    value = traceparent or active_traceparent()
+    return (("traceparent", value),) if value else ()
