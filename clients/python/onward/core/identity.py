@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, Self
 
 from onward.core.errors import MalformedError, TooLargeError
@@ -68,6 +69,7 @@ class SpiffeId:
             raise TooLargeError("the SPIFFE ID", size, MAX_SPIFFE_ID_SIZE)
 
     @classmethod
+    @lru_cache(maxsize=4096)  # the same few names come with every statement
     def parse(cls, text: str) -> Self:
         """Parse the one spelling that a name has; nothing is normalized.
 
