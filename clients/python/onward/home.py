@@ -9,6 +9,7 @@
     keys/tls.key           private keys; mode 0600 in a directory of mode 0700
     keys/<key id>.pem      ... one for each statement key
     keys/<key id>.json     ... one for each content key
+    keys/attempt           what an enrolment under way is repeated with
     state/checkpoint       the newest verified checkpoint, a signed note
     state/fork-*.txt       evidence of a forked log; with one, no work is done
     receipts/<id>.jsonl    statements about a referral with their receipts
@@ -211,6 +212,14 @@ class Home:
         files = (self.path / "keys").glob("*.json")
         keys = (ContentPrivateKey.from_bytes(file.read_bytes()) for file in files)
         return {key.public.key_id: key for key in keys}
+
+    def attempt(self) -> str:
+        """Returns the enrolment under way or done last, as it was saved; or nothing."""
+        return _read_or_empty(self.path / "keys" / "attempt")
+
+    def save_attempt(self, text: str) -> None:
+        """Keeps an enrolment under way, with the key that it is for."""
+        write_atomically(self.path / "keys" / "attempt", text.encode())
 
     # --- what was seen --------------------------------------------------------------
 
