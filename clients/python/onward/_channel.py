@@ -78,8 +78,8 @@ def open_channel(
     address: str,
     server_name: str,
     *,
-    server_ca: bytes,
-    key: bytes | None = None,
+    root_certificates: bytes,
+    private_key: bytes | None = None,
     certificate_chain: bytes | None = None,
 ) -> grpc.aio.Channel:
     """Opens a TLS channel; it connects at the first call.
@@ -87,11 +87,13 @@ def open_channel(
     Args:
         address: ``host:port`` of the server.
         server_name: the DNS name that its certificate must have.
-        server_ca: certificates that may have issued it, PEM.
-        key: our private key, PEM; None to stay anonymous.
+        root_certificates: whom to trust for having issued it, PEM.
+        private_key: ours, PEM; None to stay anonymous.
         certificate_chain: our certificate and its issuers, PEM.
     """
-    credentials = grpc.ssl_channel_credentials(server_ca, key, certificate_chain)
+    credentials = grpc.ssl_channel_credentials(
+        root_certificates, private_key, certificate_chain
+    )
     name = ("grpc.ssl_target_name_override", server_name)
     return grpc.aio.secure_channel(address, credentials, options=[*_OPTIONS, name])
 

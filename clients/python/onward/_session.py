@@ -70,8 +70,8 @@ class Session:
         self.channel = open_channel(
             settings.address,
             settings.server_name,
-            server_ca=home.server_ca,
-            key=home.tls_key,
+            root_certificates=home.server_ca,
+            private_key=home.tls_key,
             certificate_chain=home.certificate_chain,
         )
         self.caller = Caller(deadline, entropy)

@@ -229,7 +229,7 @@ async def _ask(
     )
     csr = bytes.fromhex(attempt.csr)
     async with open_channel(
-        token.enroll, token.server_name, server_ca=authority
+        token.enroll, token.server_name, root_certificates=authority
     ) as channel:
         stub = EnrollmentServiceStub(channel)
         start = enrollment_pb2.StartEnrollmentRequest(
