@@ -1,0 +1,48 @@
+"""What people are told when a command fails: one line, and an exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from onward.cli._output import say
+from onward.cli.exits import Exit
+from onward.core.errors import (
+    MalformedError,
+    OnwardError,
+    QuotaError,
+    UnavailableError,
+)
+
+EXITS: Final[Mapping[type[OnwardError], Exit]] = MappingProxyType(
+    {
+        MalformedError: Exit.USAGE,
+        QuotaError: Exit.UNAVAILABLE,
+        UnavailableError: Exit.UNAVAILABLE,
+        OnwardError: Exit.REFUSED,
+    }
+)
+"""By class of error; one that is not listed has its parent's."""
+
+
+def explain(error: Exception) -> Exit:
+    """Tells what failed, in one line, and returns what to end with."""
+    match error:
+        case OnwardError():
+            say(f"onward: {error.message} [{error.reason_name}]")
+            return exit_of(error)
+        case OSError() if error.filename is not None:
+            say(f"onward: {error.filename}: {error.strerror}")
+            return Exit.USAGE
+        case _:
+            say(
+                f"onward: it failed with {type(error).__name__}, which is a defect; "
+                "'onward --debug' with the same command shows where"
+            )
+            return Exit.DEFECT
+
+
+def exit_of(error: OnwardError) -> Exit:
+    """Returns what a command ends with that failed so."""
+    return next(EXITS[cls] for cls in type(error).__mro__ if cls in EXITS)

@@ -1,0 +1,71 @@
+"""Verifying bundles, and showing what was found."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from onward.cli._names import short_name
+from onward.cli._output import print_json, print_line, print_table, progress
+from onward.cli.exits import Exit
+from onward.core.verify import ExitCode, Report, verify_bundle
+
+_STDIN = Path("-")
+# A bundle that could not be checked is no proof that something is wrong with another.
+_BY_WEIGHT = (ExitCode.NOT_PROVEN, ExitCode.NOT_CHECKED, ExitCode.PROVEN)
+
+
+def verify_files(
+    bundles: Sequence[Path], trust: Path, *, chain: bool, as_json: bool
+) -> Exit:
+    """Verifies each bundle, prints its report, and returns what to end with.
+
+    Args:
+        bundles: files; ``-`` is standard input.
+        trust: the trust file.
+        chain: whether people see the statements too.
+        as_json: print one JSON object for each bundle, on a line of its own.
+    """
+    keys = trust.read_text(encoding="utf-8", errors="replace")
+    codes: list[ExitCode] = []
+    with progress("verifying", len(bundles)) as advance:
+        for path in bundles:
+            data = sys.stdin.buffer.read() if path == _STDIN else path.read_bytes()
+            report = verify_bundle(data, keys)
+            codes.append(report.exit_code)
+            if as_json:
+                print_json({"bundle": str(path), **report.to_dict()})
+            else:
+                _show(path, report, chain=chain or report.exit_code != 0)
+            advance(1)
+    return Exit(next(code for code in _BY_WEIGHT if code in codes))
+
+
+def _show(path: Path, report: Report, *, chain: bool) -> None:
+    print_table(
+        ("step", "", "subject", "verdict", "why"),
+        [
+            (step.number, step.name, step.subject, step.verdict, step.why)
+            for step in report.steps
+        ],
+        title=str(path),
+    )
+    if chain and report.statements:
+        print_table(
+            ("log entry", "statement", "by", "claimed", "not before", "not after"),
+            _times(report),
+        )
+    for delivery in report.deliveries:
+        kept = [f"{item.name} {item.judgement}" for item in delivery.deadlines]
+        ended = f"{short_name(delivery.recipient)}: {delivery.state}"
+        print_line("; ".join([ended, *kept]))
+    print_line(f"{report.verdict}: {path}")
+
+
+def _times(report: Report) -> Iterator[tuple[object, ...]]:
+    for statement in report.statements:
+        times = statement.interval.to_dict()
+        bounds = (times["claimed"], times["not_before"], times["not_after"])
+        by = short_name(statement.issuer)
+        yield (statement.log_index, statement.kind, by, *bounds)

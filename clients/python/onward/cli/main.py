@@ -1,0 +1,59 @@
+"""The commands of ``onward``, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from onward.cli import proving
+
+
+class Commands(TyperGroup):
+    """All commands: what fails in one of them is told in one line."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's types are private
+        """Runs a command."""
+        try:
+            return super().invoke(ctx)
+        except (typer.TyperException, typer.Exit, typer.Abort, BrokenPipeError):
+            raise
+        except Exception as error:
+            if ctx.params["debug"]:
+                raise
+            from onward.cli._errors import explain
+
+            raise typer.Exit(explain(error)) from None
+
+
+app = typer.Typer(
+    name="onward",
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+for command in (
+    proving.verify,
+    proving.conformance,
+):
+    app.command()(command)
+
+
+@app.callback()
+def onward(
+    debug: Annotated[
+        bool,
+        typer.Option(
+            "--debug", envvar="ONWARD_DEBUG", help="Show where a command failed."
+        ),
+    ] = False,
+) -> None:
+    """Pass tips on as signed referrals, and prove what became of them."""
+
+
+def main() -> None:
+    """Runs the command line."""
+    app(prog_name="onward")

@@ -1,0 +1,88 @@
+"""Options and arguments that several commands take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, TypeAlias
+
+import typer
+
+from onward.cli import words
+
+HOME: Final = Path("~/.config/onward")
+
+HomeOption: TypeAlias = Annotated[
+    Path,
+    typer.Option("--home", envvar="ONWARD_HOME", help="The member's home directory."),
+]
+
+JsonOption: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print JSON instead of a table.")
+]
+
+ReferralId: TypeAlias = Annotated[
+    str, typer.Argument(metavar="ID", help="The referral's id.", show_default=False)
+]
+
+AlgorithmOption: TypeAlias = Annotated[
+    words.StatementAlgorithm | None,
+    typer.Option("--algorithm", help="Of the statement key."),
+]
+
+SuiteOption: TypeAlias = Annotated[
+    words.SealingSuite | None,
+    typer.Option("--suite", help="Of the content key; P384 is for NIST curves only."),
+]
+
+UrgencyOption: TypeAlias = Annotated[
+    words.Urgency | None, typer.Option("--urgency", help="How fast it must move.")
+]
+
+ReasonOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--urgency-reason",
+        metavar="TEXT",
+        help="Required for IMMINENT_DANGER and MINOR. No personal data.",
+    ),
+]
+
+JurisdictionOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--jurisdiction", metavar="CODE", help="ISO 3166-2, such as US-OH."),
+]
+
+BasisOption: TypeAlias = Annotated[
+    words.DisclosureBasis | None,
+    typer.Option("--basis", help="Why the tip may be passed on."),
+]
+
+CitationOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--basis-citation",
+        metavar="TEXT",
+        help="Required for COURT_ORDER and STATUTE.",
+    ),
+]
+
+ConsentOption: TypeAlias = Annotated[
+    words.ConsentState | None,
+    typer.Option("--consent", help="What the person concerned permits."),
+]
+
+SubjectOption: TypeAlias = Annotated[
+    words.AgeGroup | None,
+    typer.Option("--subject", help="The age of the person concerned."),
+]
+
+ReferralFileOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--referral",
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        help="More of the referral, as JSON (onward.v1.Referral). Options win over it.",
+    ),
+]
