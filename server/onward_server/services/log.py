@@ -1,0 +1,51 @@
+"""The exchange's log and its proofs."""
+
+from __future__ import annotations
+
+from onward.core.errors import MalformedError
+from onward.v1 import log_pb2, log_pb2_grpc
+from onward_server.exchange.log_reader import LogReader
+from onward_server.services.interceptor import Context
+from onward_server.services.paging import page_size
+from onward_server.services.shapes import check_digest
+
+_DEFAULT_PAGE = 256
+_MAX_PAGE = 1000
+
+
+class LogService(log_pb2_grpc.LogServiceServicer):
+    """See ``proto/onward/v1/log.proto``."""
+
+    def __init__(self, log: LogReader) -> None:
+        self._log = log
+
+    async def GetCheckpoint(
+        self, request: log_pb2.GetCheckpointRequest, context: Context
+    ) -> log_pb2.GetCheckpointResponse:
+        """Returns the newest checkpoint."""
+        return log_pb2.GetCheckpointResponse(checkpoint=self._log.checkpoint())
+
+    async def GetReceipt(
+        self, request: log_pb2.GetReceiptRequest, context: Context
+    ) -> log_pb2.GetReceiptResponse:
+        """Returns a receipt for an entry."""
+        check_digest(request.digest, "digest")
+        receipt = await self._log.receipt(request.digest)
+        return log_pb2.GetReceiptResponse(receipt=receipt)
+
+    async def GetConsistencyProof(
+        self, request: log_pb2.GetConsistencyProofRequest, context: Context
+    ) -> log_pb2.GetConsistencyProofResponse:
+        """Returns the proof that one tree began another."""
+        path = await self._log.consistency(request.first_size, request.second_size)
+        return log_pb2.GetConsistencyProofResponse(path=path)
+
+    async def ListEntries(
+        self, request: log_pb2.ListEntriesRequest, context: Context
+    ) -> log_pb2.ListEntriesResponse:
+        """Returns entries by their index."""
+        if request.first_index < 0:
+            raise MalformedError("indexes begin with 0", field="first_index")
+        size = page_size(request.page_size, _DEFAULT_PAGE, _MAX_PAGE)
+        digests = await self._log.entries(request.first_index, size)
+        return log_pb2.ListEntriesResponse(digests=digests)
