@@ -20,6 +20,7 @@ from onward_server.storage.contract import (
     TileRow,
     TokenRow,
 )
+from onward_server.storage.sqlite import contents
 from onward_server.storage.sqlite.connection import (
     QUERIES,
     Connection,
@@ -88,11 +89,11 @@ class SqliteStore:
 
     Erasing
     -------
-    ``secure_delete`` overwrites deleted bytes in the database, but older pages that
-    hold them stay in the write-ahead log until it is overwritten. So a commit that
-    erased is followed by moving the whole log into the database and truncating it. A
-    reader of an older state can prevent that; then it is tried again after each
-    commit and each backup, and at the next start.
+    Erasing overwrites the content's secret (``contents.py``) in the database. Older
+    pages that hold it stay in the write-ahead log until that is overwritten. So a
+    commit that erased is followed by moving the whole log into the database and
+    truncating it. A reader of an older state can prevent that; then it is tried again
+    after each commit and each backup, and at the next start.
     """
 
     def __init__(
@@ -259,12 +260,7 @@ class SqliteStore:
 
     async def content(self, digest: bytes) -> bytes | None:
         """Sealed content, or None when it is not stored (or erased)."""
-
-        def work(connection: sqlite3.Connection) -> list[tuple[bytes]]:
-            return list(QUERIES.content(connection, digest=digest))
-
-        pieces = await self._readers.run(work)
-        return b"".join(piece for (piece,) in pieces) if pieces else None
+        return await self._readers.run(partial(contents.read, digest))
 
     async def expired(self, now_ms: int, limit: int) -> list[str]:
         """Ids of accepted referrals whose content is due for erasure."""

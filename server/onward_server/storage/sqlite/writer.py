@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -18,6 +17,7 @@ from onward_server.storage.contract import (
     TokenRow,
     UploadRow,
 )
+from onward_server.storage.sqlite import contents
 from onward_server.storage.sqlite.connection import QUERIES, Connection, unavailable
 from onward_server.storage.sqlite.rows import (
     pack,
@@ -28,12 +28,6 @@ from onward_server.storage.sqlite.rows import (
     read_values,
     to_json,
 )
-
-CHUNK_SIZE = 1024 * 1024
-"""Content is kept in pieces of at most this many bytes."""
-
-_RUN_SIZE = 8 * CHUNK_SIZE
-"""So many bytes of content, or one piece more, are handed to SQLite at once."""
 
 
 class SqliteWriter:
@@ -101,25 +95,11 @@ class SqliteWriter:
 
     async def put_chunk(self, row: UploadRow, position: int, data: bytes) -> None:
         """Keeps one chunk of an upload that is not complete."""
-        upload = {"digest": row.digest, "uploader": row.uploader}
-
-        def work(connection: sqlite3.Connection) -> None:
-            QUERIES.begin_upload(connection, uploaded_ms=row.uploaded_ms, **upload)
-            QUERIES.put_chunk(connection, position=position, data=data, **upload)
-
-        await self._connection.run(work)
+        await self._connection.run(partial(contents.put_chunk, row, position, data))
 
     async def complete_upload(self, row: UploadRow) -> None:
         """Makes the chunks of this uploader's upload the content of that digest."""
-        upload = {"digest": row.digest, "uploader": row.uploader}
-        now = {"uploaded_ms": row.uploaded_ms}
-
-        def work(connection: sqlite3.Connection) -> None:
-            QUERIES.refresh_content(connection, digest=row.digest, **now)
-            QUERIES.complete_upload(connection, **upload, **now)
-            QUERIES.drop_upload(connection, **upload)
-
-        await self._connection.run(work)
+        await self._connection.run(partial(contents.complete_upload, row))
 
     async def drop_uploads(self, before_ms: int) -> int:
         """Deletes uploads and contents that no referral names, older than this."""
@@ -131,7 +111,7 @@ class SqliteWriter:
 
 def _load(needs: Needs, connection: sqlite3.Connection) -> Loaded:
     """Reads what is needed; asks only for what there is to ask."""
-    referrals = deliveries = statements = tokens = contents = None
+    referrals = deliveries = statements = tokens = stored = None
     if needs.referrals:
         ids = to_json(list(needs.referrals))
         referrals = QUERIES.referrals(connection, referral_ids=ids)
@@ -141,7 +121,7 @@ def _load(needs: Needs, connection: sqlite3.Connection) -> Loaded:
     if needs.tokens:
         tokens = QUERIES.tokens(connection, token_ids=to_json(list(needs.tokens)))
     if needs.contents:
-        contents = QUERIES.contents(connection, **pack_digests(needs.contents))
+        stored = QUERIES.contents(connection, **pack_digests(needs.contents))
     return Loaded(
         head=read_row(CheckpointRow, QUERIES.head(connection)),
         referrals={row.referral_id: row for row in read_rows(ReferralRow, referrals)},
@@ -153,7 +133,7 @@ def _load(needs: Needs, connection: sqlite3.Connection) -> Loaded:
         tokens={row.token_id: row for row in read_rows(TokenRow, tokens)},
         contents={
             bytes.fromhex(digest): referral_id
-            for digest, referral_id in read_values(contents)
+            for digest, referral_id in read_values(stored)
         },
     )
 
@@ -173,7 +153,9 @@ def _write(batch: Batch, connection: sqlite3.Connection) -> None:
             put(connection, **pack_rows(rows))
     if batch.feed:
         QUERIES.put_feed(connection, **pack(batch.feed))
-    _write_contents(batch, connection)
+    contents.add(batch.contents, connection)
+    contents.name(batch.referrals.values(), connection)
+    contents.erase(batch.erase_contents, connection)
     head = batch.checkpoint
     if head is not None:
         QUERIES.put_checkpoint(
@@ -197,42 +179,3 @@ def _check_size(batch: Batch, connection: sqlite3.Connection) -> None:
     head = batch.checkpoint
     if (head is None and batch.statements) or (head is not None and head.size != grown):
         raise ValueError("the checkpoint does not cover exactly the batch's statements")
-
-
-def _write_contents(batch: Batch, connection: sqlite3.Connection) -> None:
-    """Adds content that was never there, keeps who names what, and erases."""
-    contents = dict(batch.contents)
-    if contents:
-        known = read_values(QUERIES.contents(connection, **pack_digests(contents)))
-        for digest, _ in known:
-            del contents[bytes.fromhex(digest)]
-    if contents:
-        QUERIES.put_contents(connection, **pack_digests(contents))
-        for run in _runs(contents):
-            QUERIES.put_content_chunks(connection, **pack(run))
-    named = [
-        (row.content_digest, row.referral_id)
-        for row in batch.referrals.values()
-        if not row.rejected
-    ]
-    if named:
-        QUERIES.name_contents(connection, **pack(named))
-    if batch.erase_contents:
-        erased = pack_digests(batch.erase_contents)
-        QUERIES.drop_contents(connection, **erased)
-        QUERIES.erase_contents(connection, **erased)
-
-
-def _runs(contents: dict[bytes, bytes]) -> Iterator[list[tuple[bytes, int, bytes]]]:
-    """Cuts contents into pieces (digest, position, data), so many bytes at a time."""
-    run: list[tuple[bytes, int, bytes]] = []
-    size = 0
-    for digest, content in contents.items():
-        for start in range(0, len(content) or 1, CHUNK_SIZE):
-            piece = content[start : start + CHUNK_SIZE]
-            run.append((digest, start // CHUNK_SIZE, piece))
-            size += len(piece)
-            if size >= _RUN_SIZE:
-                yield run
-                run, size = [], 0
-    yield run

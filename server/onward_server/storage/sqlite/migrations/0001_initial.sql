@@ -141,13 +141,26 @@ CREATE TABLE contents (
 
 CREATE INDEX contents_unnamed ON contents (uploaded_ms) WHERE uploaded_ms IS NOT NULL;
 
--- The content's bytes, in pieces of at most 1 MiB.
+-- The content's bytes in pieces of at most 1 MiB, each encrypted with the content's
+-- secret, so that erasing the secret erases all copies of them.
 CREATE TABLE content_chunks (
   content_id INTEGER NOT NULL REFERENCES contents ON DELETE CASCADE,
   position INTEGER NOT NULL,
   data BLOB NOT NULL,
   PRIMARY KEY (content_id, position)
 ) STRICT;
+
+-- Secrets. SQLite copies rows from page to page when it balances its trees, and does not
+-- overwrite what it copied from. So these rows never move: they are only ever added at
+-- the end, never deleted, and erased by zeros in their place.
+CREATE TABLE content_secrets (
+  content_id INTEGER PRIMARY KEY,
+  secret BLOB NOT NULL CHECK (length(secret) = 32)
+) STRICT;
+
+CREATE TRIGGER contents_forgotten AFTER DELETE ON contents BEGIN
+  UPDATE content_secrets SET secret = zeroblob(32) WHERE content_id = old.content_id;
+END;
 
 -- Present directory entries.
 CREATE TABLE members (

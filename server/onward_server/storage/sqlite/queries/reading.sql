@@ -1,4 +1,4 @@
--- Every query here but one returns one value: its rows as JSON, with commas between, or
+-- Nearly every query here returns one value: its rows as JSON, with commas between, or
 -- NULL for no row (why: views.sql). Lists come in as JSON arrays, digests as in
 -- writing.sql.
 
@@ -208,9 +208,19 @@ FROM json_each(:rows) AS wanted
 JOIN contents
   ON digest = substr(:data, wanted.value ->> 0, wanted.value ->> 1) AND uploader = '';
 
+-- name: upload(digest, uploader)^
+-- Id and secret of an unfinished upload.
+SELECT contents.content_id, content_secrets.secret
+FROM contents
+JOIN content_secrets ON content_secrets.content_id = contents.content_id
+WHERE contents.digest = :digest AND contents.uploader = :uploader;
+
 -- name: content(digest)
--- The pieces of complete content, in order: the one query that returns several rows.
-SELECT content_chunks.data FROM contents
+-- The secret, and the encrypted pieces, of complete content, in order: the one query
+-- that returns several rows.
+SELECT content_secrets.secret, content_chunks.data
+FROM contents
+JOIN content_secrets ON content_secrets.content_id = contents.content_id
 JOIN content_chunks ON content_chunks.content_id = contents.content_id
 WHERE contents.digest = :digest AND contents.uploader = ''
 ORDER BY content_chunks.position;

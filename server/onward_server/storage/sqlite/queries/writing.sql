@@ -116,19 +116,29 @@ ON CONFLICT (token_id) DO UPDATE SET
   log_index = excluded.log_index,
   revoked = excluded.revoked;
 
+-- name: last_content_id()$
+-- The largest id that any content ever had.
+SELECT max(content_id) FROM content_secrets;
+
 -- name: put_contents(rows, data)!
--- Adds complete content, without its bytes: [digest].
-INSERT INTO contents (digest, uploader)
-SELECT substr(:data, value ->> 0, value ->> 1), ''
+-- Adds contents, without their bytes: [id, digest, uploader, time of upload].
+INSERT INTO contents (content_id, digest, uploader, uploaded_ms)
+SELECT value ->> 0, substr(:data, value ->> 1, value ->> 2), value ->> 3, value ->> 4
+FROM json_each(:rows);
+
+-- name: put_content_secrets(rows, data)!
+-- Adds the secrets of contents, in the order of the ids: [id, secret].
+INSERT INTO content_secrets (content_id, secret)
+SELECT value ->> 0, substr(:data, value ->> 1, value ->> 2)
 FROM json_each(:rows);
 
 -- name: put_content_chunks(rows, data)!
--- Adds the bytes of complete content: [digest, position, piece].
+-- Adds encrypted pieces, and replaces those with the same position: [id, position, piece].
 INSERT INTO content_chunks (content_id, position, data)
-SELECT content_id, value ->> 2, substr(:data, value ->> 3, value ->> 4)
+SELECT value ->> 0, value ->> 1, substr(:data, value ->> 2, value ->> 3)
 FROM json_each(:rows)
-JOIN contents
-  ON digest = substr(:data, value ->> 0, value ->> 1) AND uploader = '';
+WHERE true
+ON CONFLICT (content_id, position) DO UPDATE SET data = excluded.data;
 
 -- name: name_contents(rows, data)!
 -- Keeps which referral names complete content, unless one does: [digest, referral].
@@ -144,24 +154,18 @@ DELETE FROM contents WHERE referral_id = '' AND digest IN (
 );
 
 -- name: erase_contents(rows, data)!
--- Deletes the bytes of content: [digest].
-DELETE FROM content_chunks WHERE content_id IN (
+-- Erases the secrets of content: [digest].
+UPDATE content_secrets SET secret = zeroblob(32) WHERE content_id IN (
   SELECT content_id FROM json_each(:rows)
   JOIN contents ON digest = substr(:data, value ->> 0, value ->> 1)
 );
 
--- name: begin_upload(digest, uploader, uploaded_ms)!
--- Makes sure that there is an unfinished upload by this member.
-INSERT INTO contents (digest, uploader, uploaded_ms)
-VALUES (:digest, :uploader, :uploaded_ms)
-ON CONFLICT (digest, uploader) DO NOTHING;
-
--- name: put_chunk(digest, uploader, position, data)!
--- Keeps a piece of an unfinished upload.
-INSERT INTO content_chunks (content_id, position, data)
-SELECT content_id, :position, :data FROM contents
-WHERE digest = :digest AND uploader = :uploader
-ON CONFLICT (content_id, position) DO UPDATE SET data = excluded.data;
+-- name: delete_content_chunks(rows, data)!
+-- Deletes the pieces of content: [digest].
+DELETE FROM content_chunks WHERE content_id IN (
+  SELECT content_id FROM json_each(:rows)
+  JOIN contents ON digest = substr(:data, value ->> 0, value ->> 1)
+);
 
 -- name: refresh_content(digest, uploaded_ms)!
 -- Content that no referral names yet is young again, since somebody uploaded it again.
