@@ -49,7 +49,7 @@ from onward_server.exchange.draft import Voice
 from onward_server.exchange.enrolment import Enrolled, Enrolment
 from onward_server.exchange.genesis import GenesisChange
 from onward_server.exchange.guard import Guard
-from onward_server.exchange.issuing import Issuing
+from onward_server.exchange.issuing import Issuing, trust_file
 from onward_server.exchange.ledger import Ledger
 from onward_server.exchange.registry import Registry
 from onward_server.material import (
@@ -80,6 +80,7 @@ class Founding:
         enrolment_listen: address and port for enrolment.
         operator: the name of the first operator, the last part of its SPIFFE ID.
         algorithm: of the exchange's statement key.
+        origin: the log's origin, if it is not to be ``<trust_domain>/log``.
     """
 
     directory: Path
@@ -90,6 +91,7 @@ class Founding:
     enrolment_listen: str = "0.0.0.0:7444"
     operator: str = "admin"
     algorithm: str = "EdDSA"
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,32 +174,64 @@ def renew_server_certificate(
     write_atomically(config.tls.certificate_file, chain.encode())
 
 
-def renew_operator_certificate(config: Config, home: Home, clock: Clock) -> None:
+def renew_operator_certificate(
+    config: Config, operator: str, path: Path, clock: Clock
+) -> None:
     """Makes an operator a new key and certificate, with the authority's own key.
 
-    For an operator whose certificate has expired or was revoked: it cannot ask the
-    exchange any more, but whoever may read the authority's key may do this.
+    For an operator whose certificate has expired or was revoked, or whose home is lost:
+    it cannot ask the exchange any more, but whoever may read the authority's key may do
+    this. A home that is not there is made, without a statement key; none is needed to
+    issue oneself an enrolment token.
+
+    Args:
+        config: of the exchange.
+        operator: the name, the last part of the SPIFFE ID.
+        path: the operator's home.
+        clock: tells the time.
 
     Raises:
+        ConflictError: somebody else's home is there.
         MalformedError: the authority's files cannot be used.
         UnavailableError: the authority has expired, or a file cannot be written.
     """
-    authority = load_authority(config)
+    material = load_material(config)
+    name = SpiffeId(config.exchange.trust_domain, IdentityKind.OPERATOR, operator)
+    home = Home(path)
+    if home.is_enrolled and home.settings.member != str(name):
+        raise ConflictError(
+            Reason.ERROR_REASON_STATE_FORBIDS,
+            f"{path} is the home of {home.settings.member}; name another with --home",
+        )
     key = ec.generate_private_key(ec.SECP256R1())
-    chain = authority.issue(
-        make_request(key),
-        SpiffeId.parse(home.settings.member),
-        to_datetime(clock.now_ms()),
-        timedelta(days=config.tls.member_certificate_days),
-    )
-    home.save_certificate(chain.encode())
+    lifetime = timedelta(days=config.tls.member_certificate_days)
+    now = to_datetime(clock.now_ms())
+    chain = material.authority.issue(make_request(key), name, now, lifetime)
+    home = Home.create(path)
     home.save_tls_key(private_key_pem(key))
+    home.save_enrollment(
+        _settings(config, name),
+        certificate_chain=chain.encode(),
+        server_ca=material.authority.certificate_pem.encode(),
+        trust=trust_file(str(config.name), material.log_signer.vkey.format()),
+    )
+
+
+def _settings(config: Config, member: SpiffeId) -> MemberSettings:
+    """Returns what a home says about its member and this exchange."""
+    return MemberSettings(
+        member=str(member),
+        exchange=str(config.name),
+        address=config.api.advertised,
+        server_name=config.api.server_name,
+    )
 
 
 def _chosen(founding: Founding) -> dict[str, dict[str, object]]:
     """Returns the values that the configuration file states."""
+    exchange = {"trust_domain": founding.trust_domain, "origin": founding.origin}
     return {
-        "exchange": {"trust_domain": founding.trust_domain},
+        "exchange": {name: value for name, value in exchange.items() if value},
         "api": {"listen": founding.listen, "server_name": founding.server_name},
         "enrolment": {"listen": founding.enrolment_listen},
     }
@@ -309,12 +343,7 @@ async def _enrol_operator(
         str(operator),
     )
     home.save_enrollment(
-        MemberSettings(
-            str(operator),
-            ledger.exchange,
-            config.api.advertised,
-            config.api.server_name,
-        ),
+        _settings(config, operator),
         certificate_chain=enrolled.certificate_chain.encode(),
         server_ca=enrolled.server_ca.encode(),
         trust=enrolled.trust,

@@ -1,0 +1,66 @@
+"""``onward-server certificate``: what only the authority's key can make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from onward_server.cli.output import ConfigOption, load_config, quiet_logs, tell
+
+app = typer.Typer(
+    help="Renew certificates, with the authority's key and without the exchange.",
+    no_args_is_help=True,
+)
+
+
+@app.command()
+def server(
+    *,
+    config: ConfigOption = Path(),
+    also_host: Annotated[
+        list[str] | None,
+        typer.Option(help="A further DNS name or IP address for the certificate."),
+    ] = None,
+) -> None:
+    """Issue the exchange a new certificate. A running exchange takes it over.
+
+    The key stays. To replace it too, remove its file first.
+    """
+    from onward_server.bootstrap import renew_server_certificate
+    from onward_server.exchange.clock import SystemClock
+
+    quiet_logs()
+    loaded = load_config(config)
+    renew_server_certificate(loaded, also_host or (), SystemClock())
+    tell(f"{loaded.tls.certificate_file} is new")
+
+
+@app.command()
+def operator(
+    name: Annotated[
+        str, typer.Argument(help="The operator's name, last in its SPIFFE ID.")
+    ] = "admin",
+    *,
+    config: ConfigOption = Path(),
+    home: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="ONWARD_OPERATOR_HOME",
+            help="The operator's home; `operator` beside the data if not given.",
+        ),
+    ] = None,
+) -> None:
+    """Issue an operator a new key and certificate: expired, revoked, or home lost.
+
+    The name must be that of an operator in the directory; nobody else gets in by it.
+    """
+    from onward_server.bootstrap import OPERATOR_HOME, renew_operator_certificate
+    from onward_server.exchange.clock import SystemClock
+
+    quiet_logs()
+    loaded = load_config(config)
+    path = home or loaded.exchange.data_dir / OPERATOR_HOME
+    renew_operator_certificate(loaded, name, path, SystemClock())
+    tell(f"{path} has a new certificate; if the old one leaked, revoke it")
