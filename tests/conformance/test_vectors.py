@@ -18,7 +18,7 @@ import pytest
 from tests.conformance import generate
 from tests.conformance.case import VECTORS
 
-OWN = [sys.executable, "-m", "onward.cli.conformance"]
+OWN = [sys.executable, "-m", "onward", "conformance"]
 FOLDERS = sorted(path.parent for path in VECTORS.rglob("expected.json"))
 
 
