@@ -10,7 +10,7 @@ import typer
 from onward_server.cli.output import ConfigOption, load_config, quiet_logs, tell
 
 app = typer.Typer(
-    help="Renew certificates, with the authority's key and without the exchange.",
+    help="Renew certificates with the authority's key.",
     no_args_is_help=True,
 )
 
@@ -24,9 +24,10 @@ def server(
         typer.Option(help="A further DNS name or IP address for the certificate."),
     ] = None,
 ) -> None:
-    """Issue the exchange a new certificate. A running exchange takes it over.
+    """Issue the exchange a new certificate.
 
-    The key stays. To replace it too, remove its file first.
+    A running exchange takes it over. The key stays; to replace it too, remove its file
+    first.
     """
     from onward_server.bootstrap import renew_server_certificate
     from onward_server.exchange.clock import SystemClock
@@ -52,9 +53,10 @@ def operator(
         ),
     ] = None,
 ) -> None:
-    """Issue an operator a new key and certificate: expired, revoked, or home lost.
+    """Issue an operator a new certificate.
 
-    The name must be that of an operator in the directory; nobody else gets in by it.
+    With a new key; for a certificate that expired or was revoked, or a home that was
+    lost. The name must be that of an operator in the directory: no other one gets in.
     """
     from onward_server.bootstrap import OPERATOR_HOME, renew_operator_certificate
     from onward_server.exchange.clock import SystemClock

@@ -57,6 +57,9 @@ def put_member(member: directory_pb2.Member) -> None:
         *(("statement", key) for key in member.statement_keys),
         *(("content", key) for key in member.content_keys),
     ]
+    if not keys:
+        return
+    typer.echo()
     put_table(
         ("key", "id", "status", "valid from", "until"),
         [

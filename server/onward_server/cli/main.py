@@ -30,6 +30,7 @@ app = typer.Typer(
     "configuration; 3 not possible at present, try again.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 app.add_typer(members.app, name="member")
 app.add_typer(certificates.app, name="certificate")
@@ -91,9 +92,10 @@ def init(
     ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Make a new exchange: keys, certificates, database, configuration, operator.
+    """Make a new exchange in a folder.
 
-    Nothing is overwritten. The keys are in DIRECTORY, for its owner only.
+    Makes keys, certificates, database, configuration and the first operator's home.
+    Nothing is overwritten. The folder is for its owner only.
     """
     from onward_server.bootstrap import Founding, found
     from onward_server.exchange.clock import SystemClock, system_entropy
@@ -137,7 +139,11 @@ def init(
 
 @app.command()
 def serve(config: ConfigOption = Path()) -> None:
-    """Serve members until told to stop (SIGTERM or Ctrl-C), then end gracefully."""
+    """Serve members until told to stop.
+
+    SIGTERM and Ctrl-C end it gracefully: it says that it is not ready, ends the
+    streams, and gives running calls their time.
+    """
     from onward_server.app import run
 
     asyncio.run(run(load_config(config)))
@@ -157,7 +163,7 @@ def backup(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy the exchange into a new folder, while it runs.
+    """Copy the exchange, while it runs.
 
     The restore guard is not copied, on purpose: it notices that an old copy was
     restored.
@@ -185,8 +191,9 @@ def backup(
 
 @app.command()
 def doctor(*, config: ConfigOption = Path(), as_json: JsonOption = False) -> None:
-    """Find what is wrong with this exchange's setup, and say how to mend it.
+    """Find what is wrong with the setup.
 
+    Each finding comes with what mends it.
     Run it as the exchange's user, beside a running exchange or without. Exit code 1
     when there are problems; warnings alone are 0.
     """
@@ -196,7 +203,7 @@ def doctor(*, config: ConfigOption = Path(), as_json: JsonOption = False) -> Non
 
 @app.command()
 def version() -> None:
-    """Print the version of this software."""
+    """Print the software's version."""
     from importlib.metadata import version as installed
 
     typer.echo(installed("onward"))

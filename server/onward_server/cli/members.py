@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from onward.client import Client
 
 app = typer.Typer(
-    help="Add members and change what they may do, through the running exchange.",
+    help="Add members, and change what they may do.",
     no_args_is_help=True,
 )
 
@@ -65,7 +65,7 @@ def add(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Add a member, and print its one-time enrolment token."""
+    """Add a member; print its enrolment token."""
 
     async def work(client: Client) -> None:
         from onward.v1 import directory_pb2, vocabulary_pb2
@@ -95,7 +95,11 @@ def token(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print another enrolment token; earlier ones that were not used become invalid."""
+    """Print another enrolment token.
+
+    Earlier ones of the member that were not used become invalid. It is for a token that
+    was lost, and for a member that must make new keys.
+    """
 
     async def work(client: Client) -> None:
         full_name = _full_name(client, name)
@@ -143,7 +147,7 @@ def show(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a member's entry, proven by the log, with all its keys."""
+    """Show a member and its keys, proven by the log."""
 
     async def work(client: Client) -> None:
         entry = await client.find_member(_full_name(client, name))
@@ -163,7 +167,10 @@ def suspend(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Lock a member out, on open streams too, within 60 seconds."""
+    """Lock a member out.
+
+    On open streams too, within 60 seconds.
+    """
     _change(
         name, lambda admin, full_name: admin.suspend(full_name), config, home, as_json
     )
@@ -214,7 +221,11 @@ def revoke_certificate(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Revoke a certificate of a member, on open streams too, within 60 seconds."""
+    """Revoke a certificate of a member.
+
+    On open streams too, within 60 seconds. The exchange's log has the fingerprint of
+    each certificate that it issued.
+    """
     fingerprint = _fingerprint(certificate)
     _change(
         name,

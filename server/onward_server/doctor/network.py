@@ -50,7 +50,7 @@ def _port(subject: str, listen: str, config: Config) -> tuple[Finding, bool]:
     if not port:
         return fine(subject, f"{listen}: any free port"), False
     try:
-        presented = _presented(host, port)
+        presented = _presented(host, port, Home(_operator(config)))
     except ConnectionRefusedError:
         return _free(subject, host, port), False
     except (OSError, ValueError):
@@ -94,14 +94,14 @@ def _free(subject: str, host: str, port: int) -> Finding:
 def _handshake(config: Config) -> Finding:
     """Connects as the operator does."""
     subject = "handshake"
-    home = Home(config.exchange.data_dir / OPERATOR_HOME)
+    home = Home(_operator(config))
     if not home.is_enrolled:
         return fine(subject, f"not tried, without an operator's home; {NO_CERTIFICATE}")
     host, port = _reach(config.api.listen)
     context = ssl.create_default_context(cadata=home.server_ca.decode("ascii"))
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols(["h2"])
-    context.load_cert_chain(home.path / "tls.crt", home.path / "keys" / "tls.key")
+    _show_certificate(context, home)
     try:
         with (
             socket.create_connection((host, port), _TIMEOUT) as connection,
@@ -125,17 +125,28 @@ def _handshake(config: Config) -> Finding:
     return fine(subject, f"{version} as the operator; {NO_CERTIFICATE}")
 
 
-def _presented(host: str, port: int) -> bytes:
+def _presented(host: str, port: int, home: Home) -> bytes:
     """Returns the certificate (DER) with which a port answers."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
+    if home.is_enrolled:
+        _show_certificate(context, home)
     with (
         socket.create_connection((host, port), _TIMEOUT) as connection,
         context.wrap_socket(connection) as channel,
     ):
         return channel.getpeercert(binary_form=True) or b""
+
+
+def _show_certificate(context: ssl.SSLContext, home: Home) -> None:
+    """Has a member's certificate shown when a server asks for one."""
+    context.load_cert_chain(home.path / "tls.crt", home.path / "keys" / "tls.key")
+
+
+def _operator(config: Config) -> Path:
+    return config.exchange.data_dir / OPERATOR_HOME
 
 
 def _leaf(path: Path) -> bytes:

@@ -1,0 +1,137 @@
+"""The configuration: what is refused, what wins, and that the page tells the truth."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from onward.core.errors import MalformedError
+from onward_server import config_pages
+from onward_server.config import Config, load
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
+MINIMAL = '[exchange]\ntrust_domain = "national.example"\n'
+
+
+def loaded(folder: Path, text: str, **environment: str) -> Config:
+    file = folder / "exchange.toml"
+    file.write_text(text)
+    return load(file, environment)
+
+
+def test_a_trust_domain_is_all_that_must_be_said(tmp_path: Path) -> None:
+    config = loaded(tmp_path, MINIMAL)
+    assert str(config.name) == "spiffe://national.example/exchange"
+    assert config.exchange.origin == "national.example/log"
+    assert config.api.advertised == "localhost:7443"
+    assert config.limits.inline_content_size == 1024 * 1024
+    assert config.tls.member_certificate_days == 90
+
+
+def test_paths_begin_at_the_data_folder(tmp_path: Path) -> None:
+    config = loaded(
+        tmp_path,
+        MINIMAL
+        + 'data_dir = "data"\n[keys]\nlog_key_file = "/run/keys/log"\n'
+        + '[storage]\ndatabase_file = "fast/exchange.sqlite"\n',
+    )
+    assert config.storage.database_file == tmp_path / "data/fast/exchange.sqlite"
+    assert config.keys.statement_key_file == tmp_path / "data/keys/statement.key"
+    assert config.keys.log_key_file == Path("/run/keys/log")
+
+
+def test_the_guard_is_not_where_the_database_is(tmp_path: Path) -> None:
+    storage = loaded(tmp_path, MINIMAL).storage
+    assert not storage.guard_file.is_relative_to(storage.database_file.parent)
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    config = loaded(
+        tmp_path,
+        MINIMAL + "[limits]\nbatch_items = 10\n[api]\nserver_name = 'a.example'\n",
+        ONWARD__LIMITS__BATCH_ITEMS="20",
+        ONWARD__TELEMETRY__TRACE_RATIO="0.5",
+        ONWARD_HOME="not ours",
+        HOME="/root",
+    )
+    assert config.limits.batch_items == 20
+    assert config.telemetry.trace_ratio == 0.5
+    assert config.api.server_name == "a.example"
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("", ""),
+        ("[exchange]\n", "exchange"),
+        ('[exchange]\ntrust_domain = "National"\n', "exchange.trust_domain"),
+        (MINIMAL + "[limits]\nbatch = 10\n", "limits"),
+        (MINIMAL + "[limits]\nbatch_items = 101\n", "limits.batch_items"),
+        (MINIMAL + "[limits]\nlease_seconds = 0\n", "limits.lease_seconds"),
+        (MINIMAL + "[limits]\nstatement_size = 1.5\n", "limits.statement_size"),
+        (MINIMAL + "[api]\nlisten = '7443'\n", "api.listen"),
+        (MINIMAL + "[telemetry]\nlog_level = 'loud'\n", "telemetry.log_level"),
+        (MINIMAL + "[keys]\nlog_key_file = ''\n", "keys.log_key_file"),
+        (MINIMAL + "[keys]\nlog_key_file = 3\n", "keys.log_key_file"),
+        (MINIMAL + "[quota]\n", ""),
+    ],
+)
+def test_what_is_wrong_is_refused_by_its_path(
+    tmp_path: Path, text: str, field: str
+) -> None:
+    with pytest.raises(MalformedError) as refused:
+        loaded(tmp_path, text)
+    assert refused.value.field == field
+    assert field in refused.value.message
+    assert str(tmp_path / "exchange.toml") in refused.value.message
+
+
+@pytest.mark.parametrize(
+    "name", ["ONWARD__LIMITS__BATCH", "ONWARD__NOTHING__AT_ALL", "ONWARD__LIMITS"]
+)
+def test_a_misspelt_variable_is_no_silent_default(tmp_path: Path, name: str) -> None:
+    with pytest.raises(MalformedError):
+        loaded(tmp_path, MINIMAL, **{name: "1"})
+
+
+def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(MalformedError, match=r"onward-server init.*ONWARD_CONFIG"):
+        load(tmp_path / "exchange.toml", {})
+
+
+def test_what_is_no_toml_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MalformedError, match="no TOML"):
+        loaded(tmp_path, "trust_domain: national.example")
+
+
+def test_the_reference_page_is_current() -> None:
+    assert PAGE.read_text() == config_pages.reference(), (
+        "run: python -m onward_server.config_pages > docs/reference/configuration.md"
+    )
+
+
+def test_every_field_is_explained() -> None:
+    page = config_pages.reference()
+    for section in msgspec.structs.fields(Config):
+        for field in msgspec.structs.fields(section.type):
+            _, _, said = page.partition(f"### `{section.name}.{field.name}`\n\n")
+            explanation, _, rest = said.partition("\n\n")
+            assert len(explanation) > 10, field.name
+            assert rest.startswith(("Default:", "Required.")), field.name
+
+
+def test_the_file_of_init_means_the_defaults(tmp_path: Path) -> None:
+    chosen = {"exchange": {"trust_domain": "national.example"}}
+    written = loaded(tmp_path, config_pages.commented_toml(chosen))
+    assert written == loaded(tmp_path, MINIMAL)
+
+
+def test_every_commented_line_of_the_file_of_init_can_be_uncommented(
+    tmp_path: Path,
+) -> None:
+    chosen = {"exchange": {"trust_domain": "national.example"}}
+    text = config_pages.commented_toml(chosen)
+    lines = [
+        line.removeprefix("# ") if " = " in line else line for line in text.split("\n")
+    ]
+    assert loaded(tmp_path, "\n".join(lines)) == loaded(tmp_path, MINIMAL)
