@@ -13,10 +13,13 @@ Steps 3 and 4 may be repeated with the same bytes for ever.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Final
+
+import grpc
 
 from onward._channel import trace_metadata
 from onward._errors import UnprovenRejectionError, error_of_item
@@ -197,12 +200,7 @@ async def upload(
         return referral_pb2.PublishRequest(
             referral=prepared.referral, sealed_content=content
         )
-    metadata = trace_metadata()
-    await session.caller.repeat(
-        lambda left: session.referrals.PutContent(
-            _parts_of_upload(content), timeout=left, metadata=metadata
-        )
-    )
+    await session.caller.repeat(lambda left: _put_content(session, content, left))
     return referral_pb2.PublishRequest(referral=prepared.referral)
 
 
@@ -268,9 +266,19 @@ def _parts(requests: Sequence[referral_pb2.PublishRequest]) -> Iterator[slice]:
         yield slice(start, len(requests))
 
 
-async def _parts_of_upload(
-    content: bytes,
-) -> AsyncIterator[referral_pb2.PutContentRequest]:
+async def _put_content(session: Session, content: bytes, left: float) -> None:
+    """Uploads content, within the seconds that are left."""
+    call = session.referrals.PutContent(timeout=left, metadata=trace_metadata())
+    # What the server answers before it has read everything comes out at the end; the
+    # write on which it is noticed fails with something meaningless.
+    with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        for part in _upload_parts(content):
+            await call.write(part)
+        await call.done_writing()
+    await call
+
+
+def _upload_parts(content: bytes) -> Iterator[referral_pb2.PutContentRequest]:
     """Yields the header of an upload, then its chunks."""
     header = referral_pb2.PutContentHeader(
         content_digest=sha256(content).digest(), content_size=len(content)
