@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 QUERIES: Any = aiosql.from_path(HERE / "queries", "sqlite3")
 """The named queries; each takes a ``sqlite3.Connection`` and its named parameters."""
 
-BUSY_SECONDS = 5.0
+BUSY_MS = 5000
 """How long a statement waits for a lock that some other program holds."""
 
 _CACHED_STATEMENTS = 256
@@ -55,6 +55,7 @@ _WRITER = (
     # What is deleted is overwritten with zeros.
     "PRAGMA secure_delete = ON",
     "PRAGMA foreign_keys = ON",
+    "PRAGMA wal_autocheckpoint = 4000",
     "PRAGMA cache_size = -65536",
     # After a long reader, the write-ahead log shrinks again.
     "PRAGMA journal_size_limit = 67108864",
@@ -63,6 +64,14 @@ _WRITER = (
 
 class Connection(aiosqlite.Connection):
     """A connection that runs whole functions on its thread."""
+
+    stopped: asyncio.Future[object] | None = None
+    """Is done when the thread is about to end; known once it was told to."""
+
+    def stop(self) -> asyncio.Future[object] | None:
+        """Tells the thread to close the connection and end."""
+        self.stopped = super().stop()
+        return self.stopped
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Runs work on the connection's thread, after all work asked for before.
@@ -94,7 +103,7 @@ async def connect(path: str, role: Literal["writer", "reader"]) -> Connection:
         connection = sqlite3.connect(
             uri,
             uri=True,
-            timeout=BUSY_SECONDS,
+            timeout=BUSY_MS / 1000,
             isolation_level=None,
             cached_statements=_CACHED_STATEMENTS,
         )
@@ -108,10 +117,12 @@ async def connect(path: str, role: Literal["writer", "reader"]) -> Connection:
             raise
         return connection
 
+    connection = Connection(connector, iter_chunk_size=64)
     try:
-        connection = Connection(connector, iter_chunk_size=64)
         await connection
     except sqlite3.Error as error:
+        if connection.stopped:
+            await connection.stopped
         raise translated(error) from error
     return connection
 

@@ -71,11 +71,10 @@ CREATE TABLE places (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TRIGGER referrals_placed AFTER INSERT ON referrals BEGIN
+  INSERT INTO places (code, log_index) VALUES (new.jurisdiction, new.log_index);
   INSERT INTO places (code, log_index)
-  SELECT new.jurisdiction, new.log_index
-  UNION
-  SELECT substr(new.jurisdiction, 1, instr(new.jurisdiction || '-', '-') - 1),
-    new.log_index;
+  SELECT substr(new.jurisdiction, 1, instr(new.jurisdiction, '-') - 1), new.log_index
+  WHERE instr(new.jurisdiction, '-') > 0;
 END;
 
 -- Deliveries. `log_index` is the referral's.

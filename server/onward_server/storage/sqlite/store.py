@@ -22,6 +22,7 @@ from onward_server.storage.contract import (
 )
 from onward_server.storage.sqlite import contents
 from onward_server.storage.sqlite.connection import (
+    BUSY_MS,
     QUERIES,
     Connection,
     ReaderPool,
@@ -47,6 +48,10 @@ from onward_server.storage.sqlite.rows import (
 from onward_server.storage.sqlite.writer import SqliteWriter
 
 T = TypeVar("T")
+
+_SCRUB_MS = 250
+"""How long a commit that erased waits for readers of an older state: they are short,
+but for backups."""
 
 
 async def open_sqlite(
@@ -120,15 +125,14 @@ class SqliteStore:
                 raise unavailable("the database is not open for writing")
             writer = SqliteWriter(connection)
             try:
-                await connection.run(_begin)
                 yield writer
                 self._unscrubbed |= writer.erased
-                await connection.run(_commit)
+                await writer.commit()
             except BaseException:
                 # When this is cancelled too, the rollback is done all the same: it is
                 # in the connection's queue, before whatever comes next.
                 with suppress(UnavailableError):
-                    await connection.run(_roll_back)
+                    await writer.roll_back()
                 raise
             await self._scrub()
 
@@ -337,24 +341,13 @@ class SqliteStore:
         return read_values(await self._readers.run(partial(query, **parameters)))
 
 
-def _begin(connection: sqlite3.Connection) -> None:
-    """Begins the writing transaction; ends one whose rollback failed."""
-    _roll_back(connection)
-    connection.execute("BEGIN IMMEDIATE")
-
-
-def _commit(connection: sqlite3.Connection) -> None:
-    connection.execute("COMMIT")
-
-
-def _roll_back(connection: sqlite3.Connection) -> None:
-    if connection.in_transaction:
-        connection.execute("ROLLBACK")
-
-
 def _truncate_log(connection: sqlite3.Connection) -> bool:
     """Empties the write-ahead log; returns whether no reader was in the way."""
-    busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    connection.execute(f"PRAGMA busy_timeout = {_SCRUB_MS}")
+    try:
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
     return not busy
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from functools import partial
+from typing import TypeVar
 
 from onward_server.storage.contract import (
     Batch,
@@ -29,21 +31,41 @@ from onward_server.storage.sqlite.rows import (
     to_json,
 )
 
+T = TypeVar("T")
+
 
 class SqliteWriter:
     """See :class:`~onward_server.storage.contract.Writer`.
 
+    The transaction begins with the first work, so that this costs no change of thread.
+
     Attributes:
-        erased: whether bytes were deleted that must not stay in the write-ahead log.
+        erased: whether something was erased that must not stay in the write-ahead log.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._begun = False
+        self._failed = False
         self.erased = False
+
+    async def commit(self) -> None:
+        """Makes it durable.
+
+        Raises:
+            UnavailableError: work failed before, or the commit did.
+        """
+        if self._begun:
+            await self._run(_commit)
+
+    async def roll_back(self) -> None:
+        """Undoes everything."""
+        if self._begun:
+            await self._connection.run(_roll_back)
 
     async def load(self, needs: Needs) -> Loaded:
         """Returns the state of what is needed, this transaction's writes included."""
-        return await self._connection.run(partial(_load, needs))
+        return await self._run(partial(_load, needs))
 
     async def write(self, batch: Batch) -> None:
         """Writes the batch.
@@ -54,7 +76,7 @@ class SqliteWriter:
                 statements.
         """
         self.erased |= bool(batch.erase_contents)
-        await self._connection.run(partial(_write, batch))
+        await self._run(partial(_write, batch))
 
     async def claim(
         self, recipient: str, holder: str, limit: int, now_ms: int, until_ms: int
@@ -83,30 +105,59 @@ class SqliteWriter:
                 for row in rows
             ]
 
-        return await self._connection.run(work)
+        return await self._run(work)
 
     async def release(self, holder: str) -> None:
         """Ends all leases of one stream."""
-        await self._connection.run(partial(QUERIES.release, holder=holder))
+        await self._run(partial(QUERIES.release, holder=holder))
 
     async def release_all(self) -> None:
         """Ends all leases."""
-        await self._connection.run(QUERIES.release_all)
+        await self._run(QUERIES.release_all)
 
     async def put_chunk(self, row: UploadRow, position: int, data: bytes) -> None:
         """Keeps one chunk of an upload that is not complete."""
-        await self._connection.run(partial(contents.put_chunk, row, position, data))
+        await self._run(partial(contents.put_chunk, row, position, data))
 
     async def complete_upload(self, row: UploadRow) -> None:
         """Makes the chunks of this uploader's upload the content of that digest."""
-        await self._connection.run(partial(contents.complete_upload, row))
+        await self._run(partial(contents.complete_upload, row))
 
     async def drop_uploads(self, before_ms: int) -> int:
         """Deletes uploads and contents that no referral names, older than this."""
         work = partial(QUERIES.drop_uploads, before_ms=before_ms)
-        dropped: int = await self._connection.run(work)
+        dropped: int = await self._run(work)
         self.erased |= dropped > 0
         return dropped
+
+    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs work in the transaction; after a failure no more, and no commit."""
+        if self._failed:
+            raise unavailable("the transaction failed; nothing of it was kept")
+        begin, self._begun = not self._begun, True
+        try:
+            return await self._connection.run(partial(_begin, work) if begin else work)
+        except BaseException:
+            self._failed = True
+            raise
+
+
+def _begin(
+    work: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection
+) -> T:
+    """Begins a transaction with work; ends one before whose rollback failed."""
+    _roll_back(connection)
+    connection.execute("BEGIN IMMEDIATE")
+    return work(connection)
+
+
+def _commit(connection: sqlite3.Connection) -> None:
+    connection.execute("COMMIT")
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
 
 
 def _load(needs: Needs, connection: sqlite3.Connection) -> Loaded:
@@ -141,8 +192,9 @@ def _load(needs: Needs, connection: sqlite3.Connection) -> Loaded:
 def _write(batch: Batch, connection: sqlite3.Connection) -> None:
     """Writes a batch, table by table; referrals come before their deliveries."""
     _check_size(batch, connection)
+    if batch.statements:
+        QUERIES.put_statements(connection, **pack(map(_values, batch.statements)))
     for put, rows in (
-        (QUERIES.put_statements, batch.statements),
         (QUERIES.put_referrals, batch.referrals.values()),
         (QUERIES.put_deliveries, batch.deliveries.values()),
         (QUERIES.put_members, batch.members.values()),
@@ -156,15 +208,21 @@ def _write(batch: Batch, connection: sqlite3.Connection) -> None:
     contents.add(batch.contents, connection)
     contents.name(batch.referrals.values(), connection)
     contents.erase(batch.erase_contents, connection)
-    head = batch.checkpoint
-    if head is not None:
-        QUERIES.put_checkpoint(
-            connection,
-            size=head.size,
-            root=head.root,
-            note=head.note,
-            signed_ms=head.signed_ms,
-        )
+    if batch.checkpoint is not None:
+        QUERIES.put_checkpoint(connection, **asdict(batch.checkpoint))
+
+
+def _values(row: StatementRow) -> tuple[object, ...]:
+    """Returns an entry's values, the JWS as bytes."""
+    return (
+        row.log_index,
+        row.digest,
+        row.jws.encode(),
+        row.kind,
+        row.referral_id,
+        row.subject,
+        row.logged_ms,
+    )
 
 
 def _check_size(batch: Batch, connection: sqlite3.Connection) -> None:

@@ -4,7 +4,7 @@
 
 -- name: head()$
 -- The newest checkpoint.
-SELECT row FROM checkpoint_rows ORDER BY size DESC LIMIT 1;
+SELECT row FROM checkpoint_rows WHERE size = (SELECT max(size) FROM checkpoints);
 
 -- name: checkpoint(size)$
 -- The checkpoint of exactly this size.

@@ -8,12 +8,14 @@
 SELECT max(size) FROM checkpoints;
 
 -- name: put_statements(rows, data)!
--- Appends entries to the log. An index or digest that exists already is an error.
+-- Appends entries to the log. An index or digest that exists already is an error. The
+-- JWS comes in as bytes: it is long, and JSON is searched again for each value.
 INSERT INTO statements (
   log_index, digest, jws, kind, referral_id, subject, logged_ms
 )
-SELECT value ->> 0, substr(:data, value ->> 1, value ->> 2), value ->> 3, value ->> 4,
-  value ->> 5, value ->> 6, value ->> 7
+SELECT value ->> 0, substr(:data, value ->> 1, value ->> 2),
+  CAST(substr(:data, value ->> 3, value ->> 4) AS TEXT), value ->> 5, value ->> 6,
+  value ->> 7, value ->> 8
 FROM json_each(:rows);
 
 -- name: put_checkpoint(size, root, note, signed_ms)!
