@@ -105,10 +105,12 @@ class Caller:
     Attributes:
         deadline: seconds after which to give up.
         entropy: spreads the pauses of many clients.
+        check: raises what forbids every further call.
     """
 
     deadline: float
     entropy: Entropy
+    check: Callable[[], None] = lambda: None
 
     async def call(
         self,
@@ -136,6 +138,7 @@ class Caller:
         loop = asyncio.get_running_loop()
         end = loop.time() + self.deadline
         for number in count():
+            self.check()
             try:
                 return await attempt(end - loop.time())
             except grpc.aio.AioRpcError as failure:
@@ -172,6 +175,7 @@ class Caller:
         """
         failures = 0
         while True:
+            self.check()
             error = None
             try:
                 async with aclosing(_messages(open_stream())) as messages:

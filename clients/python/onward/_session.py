@@ -74,7 +74,7 @@ class Session:
             private_key=home.tls_key,
             certificate_chain=home.certificate_chain,
         )
-        self.caller = Caller(deadline, entropy)
+        self.caller = Caller(deadline, entropy, self._check_usable)
         self.log = Log(home, LogServiceStub(self.channel), self.caller)
         self.directory = Directory(
             self.exchange, self.log, DirectoryServiceStub(self.channel), self.caller
@@ -88,6 +88,9 @@ class Session:
         await self.log.close()
         await self.channel.close()
 
+    def _check_usable(self) -> None:
+        self.log.check_usable()
+
     async def call(
         self,
         method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
@@ -95,8 +98,7 @@ class Session:
         *,
         traceparent: str = "",
     ) -> Response:
-        """Calls a method; see :meth:`Caller.call`. Not after a fork."""
-        self.log.check_usable()
+        """Calls a method; see :meth:`Caller.call`."""
         return await self.caller.call(method, request, traceparent=traceparent)
 
     # --- what others say --------------------------------------------------------------
