@@ -46,6 +46,7 @@ from onward_server.exchange.records import Records
 from onward_server.exchange.registry import Registry
 from onward_server.exchange.submission import Submission
 from onward_server.exchange.watching import Watching
+from onward_server.exporting import configure_logging, make_telemetry
 from onward_server.material import Material, load_material, make_issuing
 from onward_server.observing import StorageState, observed, urgency_name
 from onward_server.readiness import ReadinessCheck
@@ -138,14 +139,15 @@ async def build(
         return App(basis, _domain(basis), resources.pop_all())
 
 
-async def run(config: Config, telemetry: Telemetry | None = None) -> None:
-    """Runs an exchange until SIGTERM or SIGINT.
+async def run(config: Config) -> None:
+    """Runs an exchange in this process until SIGTERM or SIGINT.
 
     Raises:
         MalformedError: a file or address of the configuration cannot be used.
         UnavailableError: the database cannot be opened, or is older than the log.
     """
-    app = await build(config, telemetry=telemetry)
+    configure_logging(config.telemetry.log_level)
+    app = await build(config, telemetry=make_telemetry(config))
     try:
         await app.start()
     except BaseException:
@@ -173,9 +175,8 @@ class App:
         self._gate = Gate(
             basis.ledger.directory, basis.config.exchange.trust_domain, basis.clock
         )
-        around = Surroundings(
-            self._gate, _quotas(basis), basis.telemetry, self.readiness
-        )
+        self._quotas = _quotas(basis)
+        around = Surroundings(self._gate, self._quotas, basis.telemetry, self.readiness)
         self._certificates = _api_certificates(basis), _enrolment_certificates(basis)
         api, self.api_port = make_server(
             _api_port(basis.config),
@@ -276,6 +277,7 @@ class App:
     async def _gauge(self) -> None:
         """Tells what waits."""
         tell, now = self._basis.telemetry.tell, self._basis.clock.now_ms()
+        tell(names.STREAMS_OPEN, self._quotas.taken(Place.STREAM))
         status = await self._domain.referral.records.status()
         for state, name in _DELIVERY_STATES.items():
             facts = {names.STATE: name}

@@ -55,7 +55,6 @@ class Kind(Enum):
     COUNTER = "counter"
     GAUGE = "gauge"
     HISTOGRAM = "histogram"
-    UP_DOWN_COUNTER = "up-down counter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +75,11 @@ RPC_DURATION = Metric(
     "How long calls took; streams, until they ended.",
     (RPC_SYSTEM, RPC_METHOD, RPC_STATUS, ERROR_TYPE),
 )
-CALLS_OPEN = Metric(
-    "onward.rpc.calls.open",
-    Kind.UP_DOWN_COUNTER,
-    "{call}",
-    "Calls being served, open streams among them.",
-    (RPC_METHOD,),
+STREAMS_OPEN = Metric(
+    "onward.streams.open",
+    Kind.GAUGE,
+    "{stream}",
+    "Streams open at present.",
 )
 PUBLISHED = Metric(
     "onward.referrals.published",
@@ -164,7 +162,7 @@ READY = Metric(
 
 METRICS: tuple[Metric, ...] = (
     RPC_DURATION,
-    CALLS_OPEN,
+    STREAMS_OPEN,
     PUBLISHED,
     RECEIVE_LATENCY,
     DELIVERIES,
@@ -275,13 +273,8 @@ class Telemetry:
         if not self._enabled:
             yield Observation(_valid_traceparent(carrier))
             return
-        open_call = {RPC_METHOD: method}
-        self.tell(CALLS_OPEN, 1, open_call)
-        try:
-            with self._span(method, carrier) as observation:
-                yield observation
-        finally:
-            self.tell(CALLS_OPEN, -1, open_call)
+        with self._span(method, carrier) as observation:
+            yield observation
 
     @contextmanager
     def _span(self, method: str, carrier: dict[str, str]) -> Iterator[Observation]:
@@ -313,8 +306,6 @@ def _instrument(meter: Meter, metric: Metric) -> Tell:
     match metric.kind:
         case Kind.COUNTER:
             return meter.create_counter(*of).add
-        case Kind.UP_DOWN_COUNTER:
-            return meter.create_up_down_counter(*of).add
         case Kind.GAUGE:
             return meter.create_gauge(*of).set
         case Kind.HISTOGRAM:

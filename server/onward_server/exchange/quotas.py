@@ -87,6 +87,10 @@ class Quotas:
         if len(self._full_at) > _MAX_BUCKETS:
             self._full_at.popitem(last=False)
 
+    def taken(self, kind: Place) -> int:
+        """Returns how many places of a kind are taken, by all holders."""
+        return sum(n for (taken, _), n in self._taken.items() if taken is kind)
+
     @contextmanager
     def place(self, holder: str, kind: Place) -> Iterator[None]:
         """Holds a place while the block runs.
