@@ -88,7 +88,10 @@ def _check_referral(message: statement_pb2.Statement) -> None:
     _digest(body.content_digest, "referral.content_digest")
     _require(body.content_size > 0, "referral.content_size", "is positive")
     for name in ("tip_received_time", "expire_time"):
-        _time(body, name, "referral")
+        value: Timestamp = getattr(body, name)
+        _require(value != Timestamp(), f"referral.{name}", "is stated")
+        _time(value, f"referral.{name}")
+    _time(body.consent.expire_time, "referral.consent.expire_time")
     _check_lists(body)
 
 
@@ -192,7 +195,7 @@ def _check_retraction_reply(message: statement_pb2.Statement) -> None:
     _text(body.citation, path, MAX_TEXT)
 
 
-_REFERRAL_ENUMS = (
+_REFERRAL_ENUMS: tuple[str, ...] = (
     "urgency",
     "basis",
     "reporter_type",
@@ -246,14 +249,12 @@ def _digest(digest: bytes, field: str) -> None:
     _require(len(digest) == DIGEST_SIZE, field, f"has {DIGEST_SIZE} bytes")
 
 
-def _time(body: statement_pb2.Referral, name: str, path: str) -> None:
-    """Requires a timestamp within protobuf's range (years 1 to 9999)."""
-    value: Timestamp = getattr(body, name)
-    _require(body.HasField(name), f"{path}.{name}", "is stated")  # type: ignore[arg-type]
+def _time(value: Timestamp, field: str) -> None:
+    """Requires a time within protobuf's range (years 1 to 9999), or none."""
     try:
         value.ToDatetime()
     except (ValueError, OverflowError):
-        _require(False, f"{path}.{name}", "is a valid time")  # noqa: FBT003
+        _require(False, field, "is a valid time")  # noqa: FBT003
 
 
 def _uuid(text: str, field: str) -> None:
