@@ -29,6 +29,8 @@ EXITS: Final[Mapping[type[OnwardError], Exit]] = MappingProxyType(
 def explain(error: Exception) -> Exit:
     """Tells what failed, in one line, and returns what to end with."""
     match error:
+        case ExceptionGroup():
+            return explain(error.exceptions[0])
         case OnwardError():
             say(f"onward: {error.message} [{error.reason_name}]")
             return exit_of(error)

@@ -20,15 +20,15 @@ _STYLES: Final = {
     "PROVEN": "green",
     "NOT_PROVEN": "bold red",
     "NOT_CHECKED": "yellow",
-    "ok": "green",
+    "fine": "green",
     "warning": "yellow",
     "problem": "bold red",
 }
 
 
-def print_json(value: object) -> None:
-    """Prints one JSON value on one line, at once."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+def print_json(value: object, indent: int | None = None) -> None:
+    """Prints one JSON value, at once; on one line unless it is to be indented."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=indent) + "\n")
     sys.stdout.flush()
 
 

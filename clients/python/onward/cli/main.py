@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from onward.cli import proving
+from onward.cli import joining, proving, publishing, reading, receiving
 
 
 class Commands(TyperGroup):
@@ -36,10 +36,31 @@ app = typer.Typer(
 )
 
 for command in (
+    joining.enroll,
+    publishing.publish,
+    publishing.retract,
+    publishing.erase,
+    publishing.watch,
+    receiving.receive,
+    receiving.content,
+    receiving.ack,
+    receiving.take,
+    receiving.decline,
+    receiving.transfer,
+    receiving.outcome,
+    receiving.reply,
+    reading.show,
+    reading.list_,
+    reading.bundle,
+    reading.chains,
+    reading.members,
     proving.verify,
     proving.conformance,
+    joining.doctor,
+    joining.version,
 ):
-    app.command()(command)
+    app.command(command.__name__.rstrip("_"))(command)
+app.add_typer(joining.keys)
 
 
 @app.callback()

@@ -1,0 +1,190 @@
+"""``receive --exec``: a program that stores what arrives, and may answer it.
+
+The program runs once for each delivery and each retraction.
+
+* Standard input is the tip, as JSON (``onward.v1.Tip``, with the words of the
+  vocabulary); empty for a retraction.
+* The environment holds what the exchange knows as well: ``ONWARD_EVENT`` (``referral``
+  or ``retraction``), ``ONWARD_REFERRAL_ID``, ``ONWARD_PUBLISHER`` and more, see
+  :func:`facts_of`. Content is never there, nor among the arguments.
+* Exit code 0 says that it is stored safely. Only then is ``Received`` logged. After
+  another one nothing is: the lease lapses, and the delivery comes again.
+* Standard output is empty, or one JSON object of the form of :class:`Answer`: what the
+  agency has to say about the referral, logged right after ``Received``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+from asyncio.subprocess import PIPE
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import msgspec
+
+from onward.cli import words
+from onward.cli._messages import word_of
+from onward.client import Incoming, Retracted
+from onward.core.errors import MalformedError
+from onward.v1 import vocabulary_pb2
+
+_GRACE: Final = 5.0
+"""Seconds that a program is given to end when it is told to."""
+
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}(-[0-9a-f]+){3,}")
+
+
+class _Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of an answer."""
+
+
+class Acknowledge(_Said, frozen=True):
+    """A person has read it.
+
+    Attributes:
+        reader_role: the person's role, never a name.
+    """
+
+    reader_role: str
+
+
+class Decline(_Said, frozen=True):
+    """The agency does not take responsibility."""
+
+    reason: words.DeclineReason
+    suggested_agency: str = ""
+
+
+class Transfer(_Said, frozen=True):
+    """The agency passes it on.
+
+    Attributes:
+        recipients: SPIFFE IDs of who gets it.
+        referral: what is different, as members of ``onward.v1.Referral``.
+    """
+
+    recipients: list[str]
+    referral: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class Outcome(_Said, frozen=True):
+    """What came of it."""
+
+    code: words.OutcomeCode
+    closes: bool = False
+
+
+class Reply(_Said, frozen=True):
+    """What was done about a retraction."""
+
+    action: words.RetractionAction
+    citation: str = ""
+
+
+class Answer(_Said, frozen=True):
+    """What a program says on its standard output; logged in this order."""
+
+    acknowledge: Acknowledge | None = None
+    take: bool = False
+    decline: Decline | None = None
+    transfer: Transfer | None = None
+    outcome: Outcome | None = None
+    reply: Reply | None = None
+
+
+class NotStoredError(Exception):
+    """The program did not say that it stored a delivery."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """The program that a member connects.
+
+    Attributes:
+        argv: its path and arguments.
+    """
+
+    argv: tuple[str, ...]
+
+    @classmethod
+    def find(cls, argv: list[str]) -> Self:
+        """Returns a program that can be started.
+
+        Raises:
+            MalformedError: there is none of that name.
+        """
+        path = shutil.which(argv[0]) if argv else None
+        if path is None:
+            raise MalformedError("--exec names no program that can be run")
+        return cls((path, *argv[1:]))
+
+    async def run(self, content: bytes, facts: Mapping[str, str]) -> bytes:
+        """Runs the program, and returns its standard output.
+
+        Raises:
+            NotStoredError: it ended with another code than 0.
+        """
+        process = await asyncio.create_subprocess_exec(
+            *self.argv, stdin=PIPE, stdout=PIPE, env={**os.environ, **facts}
+        )
+        try:
+            output, _ = await process.communicate(content)
+        finally:
+            await _end(process)
+        if process.returncode != 0:
+            raise NotStoredError(f"the program ended with {process.returncode}")
+        return output
+
+
+def read_answer(output: bytes) -> Answer:
+    """Reads what a program said; nothing is an answer too.
+
+    Raises:
+        MalformedError: it is no answer.
+    """
+    if not output.strip():
+        return Answer()
+    try:
+        return msgspec.json.decode(output, type=Answer)
+    except msgspec.ValidationError as error:
+        raise MalformedError(f"the program's answer: {error}") from None
+    except msgspec.DecodeError:
+        raise MalformedError("the program's answer is not JSON") from None
+
+
+def facts_of(item: Incoming | Retracted) -> dict[str, str]:
+    """Returns what a program finds in its environment."""
+    message = (item.referral).message
+    facts = {
+        "ONWARD_REFERRAL_ID": item.referral_id,
+        "ONWARD_PUBLISHER": message.issuer,
+        "ONWARD_URGENCY": word_of(vocabulary_pb2.Urgency, message.referral.urgency),
+        "ONWARD_JURISDICTION": message.referral.jurisdiction.code,
+        "ONWARD_BASIS": word_of(vocabulary_pb2.DisclosureBasis, message.referral.basis),
+        "ONWARD_TEST": str(int(message.referral.test)),
+    }
+    if isinstance(item, Retracted):
+        reason = item.retraction.message.retraction.reason
+        word = word_of(vocabulary_pb2.RetractionReason, reason)
+        return {**facts, "ONWARD_EVENT": "retraction", "ONWARD_REASON": word}
+    facts |= {"ONWARD_EVENT": "referral", "ONWARD_ATTEMPT": str(item.attempt)}
+    if _TRACEPARENT.fullmatch(item.traceparent):
+        facts["TRACEPARENT"] = item.traceparent
+    return facts
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Ends a process that still runs, since we were told to end ourselves."""
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        async with asyncio.timeout(_GRACE):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()

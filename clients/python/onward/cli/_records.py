@@ -1,0 +1,43 @@
+"""What commands print about statements."""
+
+from __future__ import annotations
+
+from onward.cli._messages import to_members
+from onward.cli._names import short_name
+from onward.cli._output import print_json, print_line
+from onward.client import Logged
+from onward.v1 import statement_pb2
+
+
+def record_of(item: Logged) -> dict[str, object]:
+    """Returns a logged statement as JSON has it."""
+    message = item.message
+    return {
+        "log_index": item.log_index,
+        "kind": item.kind,
+        "id": message.id,
+        "referral_id": message.referral_id,
+        "issuer": message.issuer,
+        "made_time": time_of(message),
+        "body": to_members(getattr(message, item.kind)),
+        "digest": item.digest.hex(),
+    }
+
+
+def print_logged(item: Logged, *, as_json: bool) -> None:
+    """Prints that a statement is in the log."""
+    if as_json:
+        print_json(record_of(item))
+        return
+    kind = item.kind.replace("_", " ")
+    print_line(f"{kind} of {item.message.referral_id}: log entry {item.log_index}")
+
+
+def time_of(message: statement_pb2.Statement) -> str:
+    """Returns when a statement was made, as its issuer claims: RFC 3339, UTC."""
+    return message.made_time.ToJsonString()
+
+
+def names_of(names: list[str]) -> str:
+    """Returns parties as people read them."""
+    return ", ".join(map(short_name, names))
