@@ -7,6 +7,7 @@ whatever it finds wrong, and one that cannot be made says so and does not end th
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,9 @@ _CHECKS: Final[tuple[Callable[[Config, Clock], Iterator[Finding]], ...]] = (
     certificates.check_operator,
     network.check_ports,
 )
+
+# Of what is looked at anything may be damaged, so also what parsers raise counts.
+_UNCHECKABLE: Final = (OnwardError, OSError, ValueError, sqlite3.Error)
 
 
 async def examine(
@@ -49,11 +53,16 @@ async def examine(
         try:
             for finding in check(config, clock):
                 yield finding
-        except OnwardError as error:
-            yield problem(_title(check), error.message, "mend this, and look again")
-    async for finding in log.check_log(config, clock):
-        yield finding
+        except _UNCHECKABLE as error:
+            yield _unchecked(check, error)
+    try:
+        async for finding in log.check_log(config, clock):
+            yield finding
+    except _UNCHECKABLE as error:
+        yield _unchecked(log.check_log, error)
 
 
-def _title(check: Callable[..., object]) -> str:
-    return check.__name__.removeprefix("check_").replace("_", " ")
+def _unchecked(check: Callable[..., object], error: Exception) -> Finding:
+    """Returns that something is so wrong that it cannot be looked at."""
+    subject = check.__name__.removeprefix("check_").replace("_", " ")
+    return problem(subject, str(error), "mend this, and look again")

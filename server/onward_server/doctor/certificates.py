@@ -61,9 +61,11 @@ def check_server(config: Config, clock: Clock) -> Iterator[Finding]:
     yield from _names(config, leaf, remedy)
     authority = _certificates(read_file(config.tls.ca_certificate_file))
     try:
-        PolicyBuilder().store(Store(authority)).time(
-            to_datetime(clock.now_ms())
-        ).build_client_verifier().verify(leaf, issuers)
+        # As of when it began: whether it is still valid was looked at above.
+        builder = (
+            PolicyBuilder().store(Store(authority)).time(leaf.not_valid_before_utc)
+        )
+        builder.build_client_verifier().verify(leaf, issuers)
     except VerificationError:
         yield warning(
             subject,

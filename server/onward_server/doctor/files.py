@@ -44,7 +44,7 @@ def check_files(config: Config, _: Clock) -> Iterator[Finding]:
         yield fine("files", "all are there, and private ones are for their owner only")
     if config.storage.guard_file.is_relative_to(config.storage.database_file.parent):
         yield warning(
-            "restore guard",
+            "place of the guard",
             f"{config.storage.guard_file} is inside the database's folder, and would "
             "be restored together with an old copy of it",
             "set storage.guard_file to a place outside, best on another disk",
