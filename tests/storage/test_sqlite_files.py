@@ -52,9 +52,7 @@ def schema_of(connection: sqlite3.Connection) -> dict[str, str]:
 # ---------------------------------------------------------------------- access
 
 
-async def test_files_are_private(
-    path: Path, scribe: Scribe, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_files_are_private(path: Path, scribe: Scribe) -> None:
     path.touch(0o666)
     before = os.umask(0)
     try:

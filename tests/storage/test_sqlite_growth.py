@@ -1,0 +1,161 @@
+"""Nothing gets slower as the number of referrals grows."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onward_server.storage.contract import Needs
+from onward_server.storage.sqlite import SqliteStore, open_sqlite
+from onward_server.storage.sqlite.connection import HERE, QUERIES
+from tests.storage.scribe import HOTLINE, OHIO, TEXAS, Scribe
+
+SCANNED = {
+    # What a query is given, and what another part of it found.
+    "wanted",
+    "json_each",
+    "classes",
+    # Tables that do not grow with the number of referrals.
+    "delivery_counts",
+    "members USING INDEX sqlite_autoindex_members_1",
+    # An index of nothing but what is leased now, all of which is asked for.
+    "deliveries USING COVERING INDEX deliveries_leased",
+}
+"""What may be read from one end to the other."""
+
+END = 10**9
+
+READS: dict[str, Callable[[SqliteStore], Awaitable[Any]]] = {
+    "head": lambda store: store.head(),
+    "checkpoint": lambda store: store.checkpoint(2),
+    "checkpoints_covering": lambda store: store.checkpoints_covering([0, 3]),
+    "statements": lambda store: store.statements([0, 1, 2, 3]),
+    "digests": lambda store: store.digests(4, 8),
+    "chain": lambda store: store.chain("r2"),
+    "referral": lambda store: store.referral("r2"),
+    "children": lambda store: store.children("r2"),
+    "deliveries": lambda store: store.deliveries(["r1", "r2"]),
+    "published": lambda store: store.published(HOTLINE, END, 5),
+    "received": lambda store: store.received(OHIO, END, 5),
+    "in_jurisdictions": lambda store: store.in_jurisdictions(["US", "US-OH"], 0, 5),
+    "retractions_pending": lambda store: store.retractions_pending(OHIO),
+    "feed": lambda store: store.feed(HOTLINE, 0, 5),
+    "content": lambda store: store.content(b"\0" * 32),
+    "expired": lambda store: store.expired(END, 5),
+    "state_counts": lambda store: store.state_counts(),
+    "oldest_waiting": lambda store: store.oldest_waiting(),
+}
+
+
+async def claim(store: SqliteStore) -> None:
+    async with store.writing() as writer:
+        await writer.claim(OHIO, "a", 5, 100, 200)
+        await writer.release("a")
+        await writer.release_all()
+
+
+async def load(store: SqliteStore) -> None:
+    async with store.writing() as writer:
+        await writer.load(
+            Needs({"r1", "r2"}, {b"\0" * 32}, {"t1"}, {b"\0" * 32, b"\1" * 32})
+        )
+
+
+async def drop(store: SqliteStore) -> None:
+    async with store.writing() as writer:
+        await writer.drop_uploads(50)
+
+
+WRITES = {"claim": claim, "load": load, "drop": drop}
+
+
+@pytest.fixture
+async def sqlite(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    store = await open_sqlite(str(tmp_path / "exchange.sqlite"), readers=1)
+    yield store
+    await store.close()
+
+
+async def grow(store: SqliteStore, scribe: Scribe, size: int) -> None:
+    """Publishes referrals until there are so many; all are waiting."""
+    while len(scribe.referrals) < size:
+        for _ in range(100):
+            number = len(scribe.referrals)
+            scribe.publish(f"r{number}", OHIO, TEXAS, urgency=number % 5 + 1)
+            scribe.batch.feed.append((HOTLINE, 2 * number))
+        await scribe.commit(store)
+
+
+async def work_of(store: SqliteStore, call: Awaitable[Any]) -> int:
+    """Returns how many of its instructions SQLite executes for a call."""
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    async def watch(handler: Callable[[], None] | None) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            connection.set_progress_handler(handler, 1)
+
+        assert store._writer is not None
+        await store._writer.run(work)
+        await store._readers.run(work)
+
+    await watch(count)
+    await call
+    await watch(None)
+    return steps
+
+
+async def test_work_does_not_grow(sqlite: SqliteStore, scribe: Scribe) -> None:
+    async def measure() -> dict[str, int]:
+        calls = READS | WRITES
+        work = {
+            name: await work_of(sqlite, call(sqlite)) for name, call in calls.items()
+        }
+        scribe.publish(f"r{len(scribe.referrals)}", OHIO, TEXAS)
+        return work | {"write": await work_of(sqlite, scribe.commit(sqlite))}
+
+    await grow(sqlite, scribe, 200)
+    before = await measure()
+    await grow(sqlite, scribe, 3000)
+    after = await measure()
+    grown = {
+        name: (before[name], after[name])
+        for name in after
+        if after[name] > 1.1 * before[name] + 20
+    }
+    assert not grown
+
+
+def plans() -> dict[str, list[str]]:
+    """Returns how SQLite answers each named query."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript((HERE / "schema.sql").read_text())
+        connection.executescript((HERE / "views.sql").read_text())
+        found = {}
+        for name in QUERIES.available_queries:
+            if name.endswith("_cursor"):
+                continue
+            query = getattr(QUERIES, name)
+            sql = f"EXPLAIN QUERY PLAN {query.sql}"
+            values = dict.fromkeys(re.findall(r":(\w+)", query.sql), 1)
+            found[name] = [row[3] for row in connection.execute(sql, values)]
+        return found
+
+
+@pytest.mark.parametrize(("name", "plan"), plans().items())
+def test_query_is_answered_from_an_index(name: str, plan: list[str]) -> None:
+    scanned = {
+        step.removeprefix("SCAN ").split(" VIRTUAL TABLE")[0]
+        for step in plan
+        if step.startswith("SCAN ") and not step.startswith(("SCAN (", "SCAN CONSTANT"))
+    }
+    assert scanned <= SCANNED, plan
