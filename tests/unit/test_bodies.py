@@ -142,6 +142,10 @@ def test_what_a_referral_may_be(edit: Callable[[Any], object]) -> None:
             lambda body: body.tip_received_time.CopyFrom(Timestamp(nanos=-1)),
             "tip_received_time",
         ),
+        (
+            lambda body: body.consent.expire_time.CopyFrom(Timestamp(seconds=2**62)),
+            "consent.expire_time",
+        ),
         (lambda body: body.links.extend([link()] * 17), "links"),
         (
             lambda body: body.links.extend(

@@ -12,7 +12,6 @@ from onward.core import bundle as module
 from onward.core.bundle import Bundle, build_bundle, needed_sizes, view_of
 from onward.core.errors import MalformedError, TooLargeError
 from onward.core.statements import parse_statement
-from onward.core.verify import verify_bundle
 from onward.v1 import statement_pb2
 from tests.support.chain_builder import CONTENT, HOTLINE, OHIO, Logged, established
 
@@ -174,9 +173,9 @@ def test_the_view_shows_names_and_times_as_people_read_them() -> None:
 
 def test_a_value_without_a_json_form_does_not_break_the_view() -> None:
     exchange = established()
-    consent = statement_pb2.Consent()
-    consent.expire_time.seconds = 2**62
-    referral = exchange.publish(HOTLINE, OHIO, consent=consent)
-    assert shown(referral)["body"] is None
-    bundle = exchange.bundle(referral)
-    assert not verify_bundle(bundle, exchange.trust()).exit_code
+    referral = exchange.publish(HOTLINE, OHIO)
+    body = statement_pb2.Acceptance()
+    body.deadlines.add().deliver_by_time.seconds = 2**62
+    acceptance = exchange.answer(exchange.exchange, referral, acceptance=body)
+    assert shown(acceptance)["body"] is None
+    assert exchange.bundle(referral)
