@@ -191,6 +191,16 @@ class App:
             around,
         )
         self._servers = api, enrolment
+        self._chores = Chores(basis.telemetry)
+        self._check = ReadinessCheck(
+            basis.ledger,
+            basis.storage,
+            self._certificates,
+            self._chores,
+            self.readiness,
+            basis.telemetry,
+            basis.clock,
+        )
 
     async def start(self) -> None:
         """Begins to answer.
@@ -202,18 +212,8 @@ class App:
         await self.ledger.start()
         for server in self._servers:
             await server.start()
-        chores = Chores(self._basis.telemetry)
-        check = ReadinessCheck(
-            self.ledger,
-            self._basis.storage,
-            self._certificates,
-            chores,
-            self.readiness,
-            self._basis.telemetry,
-            self._basis.clock,
-        )
-        await check.examine()
-        await self._resources.enter_async_context(chores.running(self._chores(check)))
+        await self._check.examine()
+        await self._resources.enter_async_context(self._chores.running(self._routine()))
         _log.info(
             "app.started",
             exchange=self.ledger.exchange,
@@ -249,10 +249,10 @@ class App:
         await self._resources.aclose()
         _log.info("app.stopped")
 
-    def _chores(self, check: ReadinessCheck) -> list[Chore]:
+    def _routine(self) -> list[Chore]:
         """Returns what is done again and again."""
         return [
-            Chore("readiness", 5, check.examine),
+            Chore("readiness", 5, self._check.examine),
             Chore("retention", 60, self._sweep),
             Chore("certificates", 10, self._watch_certificates),
             Chore("gauges", 15, self._gauge),

@@ -108,7 +108,9 @@ def configure_logging(level: str, stream: TextIO = sys.stderr) -> None:
             ],
         )
     )
-    logging.basicConfig(handlers=[foreign], level=max(number, logging.WARNING))
+    logging.basicConfig(
+        handlers=[foreign], level=max(number, logging.WARNING), force=True
+    )
 
 
 def _tracers(config: Config, resource: Resource) -> TracerProvider:
