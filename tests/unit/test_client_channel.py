@@ -193,6 +193,14 @@ async def test_no_attempt_is_begun_that_is_too_late() -> None:
         await Caller(8, zeros).repeat(failing(1, failure))
 
 
+async def test_running_out_of_time_does_not_hide_what_went_wrong() -> None:
+    late = raised(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+    with pytest.raises(UnavailableError, match="connection refused"):
+        await Caller(1, zeros).repeat(failing(1, UNAVAILABLE, *[late] * 50))
+    with pytest.raises(UnavailableError, match="in time"):
+        await Caller(0.05, zeros).repeat(failing(1, late))
+
+
 def test_pauses_grow_are_bounded_and_spread() -> None:
     shortest, longest = Caller(5, zeros), Caller(5, lambda count: b"\xff" * count)
     for number in range(100):

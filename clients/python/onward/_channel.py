@@ -14,7 +14,6 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from itertools import count
 from typing import Final, TypeVar
 
 import grpc
@@ -137,17 +136,20 @@ class Caller:
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + self.deadline
-        for number in count():
+        number, error = 0, None
+        while True:
             self.check()
             try:
                 return await attempt(end - loop.time())
             except grpc.aio.AioRpcError as failure:
-                error = error_of_call(failure)
+                late = failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+                # That time ran out says less than why the attempts before failed.
+                error = (late and error) or error_of_call(failure)
             pause = self.pause(number, error.retry_after)
             if not is_passing(error) or loop.time() + pause >= end:
                 raise error
             await asyncio.sleep(pause)
-        raise AssertionError  # count() does not end
+            number += 1
 
     def pause(self, number: int, retry_after: float | None = None) -> float:
         """Returns the seconds to wait after attempt ``number``, counted from 0.
