@@ -37,6 +37,7 @@ from onward._possession import (
 from onward._server_chain import find_authority
 from onward.core.errors import (
     ConflictError,
+    OnwardError,
     Reason,
     UnauthenticatedError,
     VerificationError,
@@ -91,23 +92,22 @@ class Token:
         """
         try:
             claims = jwt.decode(text.strip(), options={"verify_signature": False})
-            texts = {name: claims[name] for name in _TEXTS}
-            expires = int(claims["exp"])
-            authority = bytes.fromhex(texts["ca"])
-        except (jwt.InvalidTokenError, KeyError, TypeError, ValueError):
+            texts = {name: _text(claims[name]) for name in _TEXTS}
+            token = cls(
+                text.strip(),
+                exchange=str(SpiffeId.parse(texts["iss"])),
+                member=str(SpiffeId.parse(texts["sub"])),
+                enroll=texts["enroll"],
+                api=texts["api"],
+                server_name=texts["server_name"],
+                authority=bytes.fromhex(texts["ca"]),
+                expires=int(claims["exp"]),
+            )
+        except (jwt.InvalidTokenError, OnwardError, LookupError, TypeError, ValueError):
             raise _invalid_token("cannot be read: copy all of it") from None
         if texts["aud"] != AUDIENCE:
             raise _invalid_token("is for something else than enrolment")
-        return cls(
-            text.strip(),
-            exchange=str(SpiffeId.parse(texts["iss"])),
-            member=str(SpiffeId.parse(texts["sub"])),
-            enroll=texts["enroll"],
-            api=texts["api"],
-            server_name=texts["server_name"],
-            authority=authority,
-            expires=expires,
-        )
+        return token
 
     @property
     def digest(self) -> bytes:
@@ -305,6 +305,12 @@ def _check_empty_or_same(home: Home, token: Token) -> None:
             Reason.ERROR_REASON_MEMBER_EXISTS,
             f"{home.path} is the home of {settings.member}; choose another one",
         )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
 
 
 def _invalid_token(problem: str) -> UnauthenticatedError:
