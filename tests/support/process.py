@@ -88,7 +88,7 @@ class ExchangeProcess:
             [BIN / "onward-server", "serve", "--config", self.config],
             stdout=self._log,
             stderr=self._log,
-            env=os.environ | self.environment,
+            env=_environment() | self.environment,
         )
         deadline = time.monotonic() + _SECONDS_TO_START
         while not all(map(answers, (self.port, self.enrolment_port))):
@@ -163,10 +163,23 @@ class ExchangeProcess:
 def command(*words: str, code: int = 0) -> str:
     """Runs one of our programs; returns its standard output."""
     done = subprocess.run(
-        [BIN / words[0], *words[1:]], capture_output=True, check=False, text=True
+        [BIN / words[0], *words[1:]],
+        capture_output=True,
+        check=False,
+        text=True,
+        env=_environment(),
     )
     assert done.returncode == code, f"{words}: {done.stdout}{done.stderr}"
     return done.stdout
+
+
+def _environment() -> dict[str, str]:
+    """Returns the environment of our programs: they may keep what they compiled."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name != "PYTHONDONTWRITEBYTECODE"
+    }
 
 
 def free_port() -> int:
