@@ -9,6 +9,7 @@ one text must name its digest.)
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Final
 
 from onward.core._jose import base64url, from_base64url, is_key_id, json_object
@@ -29,10 +30,8 @@ def sign_jws(payload: bytes, typ: str, key: StatementPrivateKey) -> str:
     Raises:
         TooLargeError: it would exceed :data:`MAX_JWS_SIZE`.
     """
-    header = json.dumps(
-        {"alg": key.algorithm, "kid": key.key_id, "typ": typ}, separators=(",", ":")
-    )
-    signing_input = f"{base64url(header.encode())}.{base64url(payload)}"
+    header = _format_header(key.algorithm, key.key_id, typ)
+    signing_input = f"{header}.{base64url(payload)}"
     jws = f"{signing_input}.{base64url(key.sign(signing_input.encode()))}"
     _check_size(jws)
     return jws
@@ -96,6 +95,14 @@ def _check_size(jws: str) -> None:
         raise TooLargeError("the JWS", len(jws), MAX_JWS_SIZE)
 
 
+# All statements of one key have the same header: both ways are remembered.
+@lru_cache(maxsize=4096)
+def _format_header(algorithm: str, key_id: str, typ: str) -> str:
+    header = {"alg": algorithm, "kid": key_id, "typ": typ}
+    return base64url(json.dumps(header, separators=(",", ":")).encode())
+
+
+@lru_cache(maxsize=4096)
 def _parse_header(segment: str, typ: str) -> tuple[str, str]:
     if len(segment) > _MAX_HEADER_SIZE:
         raise TooLargeError("the JWS header", len(segment), _MAX_HEADER_SIZE)
