@@ -97,7 +97,7 @@ def _moved(
     if item.kind == "acceptance":
         deadlines = message.acceptance.deadlines
         states |= {deadline.recipient: INITIAL for deadline in deadlines}
-        yield state_name(INITIAL)
+        yield f"{names_of(list(states))} {state_name(INITIAL)}"
     event = event_of(message)
     if event is None:
         return

@@ -9,6 +9,7 @@ from typing import Final
 from onward._clock import Clock
 from onward.cli._connection import connected
 from onward.cli._doctor_home import EXPIRES_SOON
+from onward.cli._errors import told
 from onward.cli._findings import Finding, fine, problem, warning
 from onward.cli._messages import word_of
 from onward.client import Client
@@ -68,7 +69,7 @@ def check_exchange(home: Home, clock: Clock) -> Iterator[Finding]:
         yield from connected(home.path, work)
     except OnwardError as error:
         remedy = REMEDIES.get(error.reason, _LOOK_AGAIN)
-        yield problem("exchange", f"{error.message} [{error.reason_name}]", remedy)
+        yield problem("exchange", told(error), remedy)
 
 
 def _membership(entry: MemberEntry) -> Iterator[Finding]:

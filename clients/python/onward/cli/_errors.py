@@ -32,7 +32,7 @@ def explain(error: Exception) -> Exit:
         case ExceptionGroup():
             return explain(error.exceptions[0])
         case OnwardError():
-            say(f"onward: {error.message} [{error.reason_name}]")
+            say(f"onward: {told(error)}")
             return exit_of(error)
         case OSError() if error.filename is not None:
             say(f"onward: {error.filename}: {error.strerror}")
@@ -43,6 +43,12 @@ def explain(error: Exception) -> Exit:
                 "'onward --debug' with the same command shows where"
             )
             return Exit.DEFECT
+
+
+def told(error: OnwardError) -> str:
+    """Returns what an error says, with its reason where it has one."""
+    reason = f" [{error.reason_name}]" if error.reason else ""
+    return error.message + reason
 
 
 def exit_of(error: OnwardError) -> Exit:

@@ -151,14 +151,17 @@ def read_answer(output: bytes) -> Answer:
     try:
         return msgspec.json.decode(output, type=Answer)
     except msgspec.ValidationError as error:
-        raise MalformedError(f"the program's answer: {error}") from None
+        _, _, place = str(error).rpartition(" - at ")  # not what stands there
+        raise MalformedError(
+            f"the program's answer has not the form of one, at {place}"
+        ) from None
     except msgspec.DecodeError:
         raise MalformedError("the program's answer is not JSON") from None
 
 
 def facts_of(item: Incoming | Retracted) -> dict[str, str]:
     """Returns what a program finds in its environment."""
-    message = (item.referral).message
+    message = item.referral.message
     facts = {
         "ONWARD_REFERRAL_ID": item.referral_id,
         "ONWARD_PUBLISHER": message.issuer,

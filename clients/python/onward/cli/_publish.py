@@ -22,7 +22,7 @@ from onward.cli._connection import connected
 from onward.cli._messages import fill, members_of, read_members, to_members
 from onward.cli._names import short_name
 from onward.cli._output import print_json, print_line, print_table, progress, say
-from onward.cli._records import time_of
+from onward.cli._records import duration_of, time_of
 from onward.cli._routing import routing_of
 from onward.cli.exits import Exit
 from onward.client import Client, PreparedReferral, Published, Tip
@@ -139,9 +139,9 @@ async def _prepare_line(
     kept = _kept(file) if file else None
     if kept:
         return kept
-    item = json_object(line, f"line {number}")
+    item = json_object(line, "the line")
     if not item.keys() <= {_TIP, _REFERRAL}:
-        raise MalformedError(f"line {number} has other names than tip and referral")
+        raise MalformedError("the line has other names than tip and referral")
     tip = job.tip(members_of(item.get(_TIP), Tip(), _TIP))
     own = members_of(item.get(_REFERRAL, {}), statement_pb2.Referral(), _REFERRAL)
     prepared = await client.prepare_referral(tip, **routing_of(*job.layers, own))
@@ -211,8 +211,8 @@ def print_published(published: Published) -> None:
             (
                 short_name(item.recipient),
                 short_time(item.deliver_by_time.ToJsonString()),
-                item.acknowledge_within.ToTimedelta(),
-                item.outcome_within.ToTimedelta() or "",
+                duration_of(item.acknowledge_within),
+                duration_of(item.outcome_within),
             )
             for item in message.acceptance.deadlines
         ],
@@ -229,4 +229,4 @@ def _print_line(number: int, result: Published | OnwardError, *, as_json: bool) 
             told = {"reason": result.reason_name, "message": result.message}
             print_json({"line": number, "error": told})
         case OnwardError(), False:
-            say(f"line {number}: {result.message} [{result.reason_name}]")
+            say(f"line {number}: {told(result)}")

@@ -18,7 +18,7 @@ from typing import Final, TypeAlias
 
 from onward._files import make_private_dir, write_atomically
 from onward.cli._connection import connected
-from onward.cli._errors import exit_of
+from onward.cli._errors import exit_of, told
 from onward.cli._handler import (
     Answer,
     NotStoredError,
@@ -127,7 +127,7 @@ class Desk:
             say(f"onward: {item.referral_id} is not received, and comes again: {error}")
             self.worst = max(self.worst, Exit.REFUSED)
         except OnwardError as error:
-            say(f"onward: {item.referral_id}: {error.message} [{error.reason_name}]")
+            say(f"onward: {item.referral_id}: {told(error)}")
             self.worst = max(self.worst, exit_of(error))
         finally:
             self._busy.discard(_key(item))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from google.protobuf.duration_pb2 import Duration
+
 from onward.cli._messages import to_members
 from onward.cli._names import short_name
 from onward.cli._output import print_json, print_line
@@ -29,8 +31,9 @@ def print_logged(item: Logged, *, as_json: bool) -> None:
     if as_json:
         print_json(record_of(item))
         return
+    subject = item.message.referral_id or short_name(_changed(item))
     kind = item.kind.replace("_", " ")
-    print_line(f"{kind} of {item.message.referral_id}: log entry {item.log_index}")
+    print_line(f"{kind} of {subject}: log entry {item.log_index}")
 
 
 def time_of(message: statement_pb2.Statement) -> str:
@@ -38,6 +41,20 @@ def time_of(message: statement_pb2.Statement) -> str:
     return message.made_time.ToJsonString()
 
 
+def duration_of(duration: Duration) -> str:
+    """Returns a length of time as people read it, such as ``30 min``."""
+    seconds = duration.ToSeconds()
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds and seconds % size == 0:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s" if seconds else ""
+
+
 def names_of(names: list[str]) -> str:
     """Returns parties as people read them."""
     return ", ".join(map(short_name, names))
+
+
+def _changed(item: Logged) -> str:
+    """Returns whose entry a change of the directory is about."""
+    return item.message.directory_change.member.name
