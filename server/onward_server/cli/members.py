@@ -276,7 +276,7 @@ def _run(
         from onward.client import Client
 
         path = home or config_file(config).parent / "operator"
-        async with Client.open(path, deadline=10.0) as client:
+        async with Client.open(path, deadline=5.0) as client:
             await work(client)
 
     quiet_logs()

@@ -73,7 +73,8 @@ def put_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    # Whoever reads a pipe wants each row on one line.
+    console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
     console.print(table)
 
 
