@@ -44,12 +44,12 @@ def check_exchange(home: Home, clock: Clock) -> Iterator[Finding]:
     """Calls the exchange as the client does."""
 
     async def work(client: Client) -> list[Finding]:
-        told = await client.capabilities()
+        able = await client.capabilities()
         found = [
             fine(
                 "exchange",
-                f"{told.exchange}, version {told.software_version}, serves "
-                f"{', '.join(told.protocol_versions)}",
+                f"{able.exchange}, version {able.software_version}, serves "
+                f"{', '.join(able.protocol_versions)}",
             )
         ]
         checkpoint = await client.checkpoint()

@@ -151,7 +151,7 @@ def read_answer(output: bytes) -> Answer:
     try:
         return msgspec.json.decode(output, type=Answer)
     except msgspec.ValidationError as error:
-        _, _, place = str(error).rpartition(" - at ")  # not what stands there
+        place = str(error).partition(" - at ")[2] or "`$`"  # not what stands there
         raise MalformedError(
             f"the program's answer has not the form of one, at {place}"
         ) from None

@@ -19,6 +19,7 @@ from onward._files import make_private_dir, write_atomically
 from onward.cli._bundle import write_bundle
 from onward.cli._chain import short_time
 from onward.cli._connection import connected
+from onward.cli._errors import told
 from onward.cli._messages import fill, members_of, read_members, to_members
 from onward.cli._names import short_name
 from onward.cli._output import print_json, print_line, print_table, progress, say
@@ -226,7 +227,7 @@ def _print_line(number: int, result: Published | OnwardError, *, as_json: bool) 
         case Published(), False:
             print_line(f"line {number}: published {result.referral_id}")
         case OnwardError(), True:
-            told = {"reason": result.reason_name, "message": result.message}
-            print_json({"line": number, "error": told})
+            error = {"reason": result.reason_name, "message": result.message}
+            print_json({"line": number, "error": error})
         case OnwardError(), False:
             say(f"line {number}: {told(result)}")

@@ -11,9 +11,28 @@ from onward.cli import words
 
 HOME: Final = Path("~/.config/onward")
 
+
+def file(text: str) -> Path:
+    """Reads an argument that names a file; ``-`` is standard input.
+
+    Raises:
+        typer.BadParameter: there is no such file.
+    """
+    path = Path(text)
+    if text != "-" and not path.is_file():
+        raise typer.BadParameter(f"there is no file {text}")
+    return path
+
+
 HomeOption: TypeAlias = Annotated[
     Path,
-    typer.Option("--home", envvar="ONWARD_HOME", help="The member's home directory."),
+    typer.Option(
+        "--home",
+        metavar="DIR",
+        envvar="ONWARD_HOME",
+        parser=Path,
+        help="The member's home directory.",
+    ),
 ]
 
 JsonOption: TypeAlias = Annotated[
@@ -81,8 +100,7 @@ ReferralFileOption: TypeAlias = Annotated[
     typer.Option(
         "--referral",
         metavar="FILE",
-        exists=True,
-        dir_okay=False,
+        parser=file,
         help="More of the referral, as JSON (onward.v1.Referral). Options win over it.",
     ),
 ]

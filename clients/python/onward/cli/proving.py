@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from onward.cli.options import JsonOption
+from onward.cli.options import JsonOption, file
 
 
 def verify(
@@ -15,9 +15,7 @@ def verify(
         list[Path],
         typer.Argument(
             metavar="BUNDLE",
-            exists=True,
-            dir_okay=False,
-            allow_dash=True,
+            parser=file,
             show_default=False,
             help="Bundles; - is standard input.",
         ),
@@ -28,8 +26,7 @@ def verify(
             "--trust",
             metavar="FILE",
             envvar="ONWARD_TRUST",
-            exists=True,
-            dir_okay=False,
+            parser=file,
             show_default=False,
             help="The trust file: the keys of the log and its witnesses.",
         ),

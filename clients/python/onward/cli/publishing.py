@@ -21,6 +21,7 @@ from onward.cli.options import (
     ReferralId,
     SubjectOption,
     UrgencyOption,
+    file,
 )
 
 
@@ -29,9 +30,7 @@ def publish(
         Path | None,
         typer.Argument(
             metavar="TIP",
-            exists=True,
-            dir_okay=False,
-            allow_dash=True,
+            parser=file,
             show_default=False,
             help="The tip as JSON (onward.v1.Tip); - is standard input.",
         ),
@@ -42,8 +41,7 @@ def publish(
         typer.Option(
             "--batch",
             metavar="FILE",
-            exists=True,
-            dir_okay=False,
+            parser=file,
             help='Publish many: a JSON object {"tip": ..., "referral": ...} a line. '
             "What a line states wins over the options.",
         ),
@@ -68,6 +66,7 @@ def publish(
         typer.Option(
             "--keep",
             metavar="PATH",
+            parser=Path,
             help="Keep the signed referral in this file (with --batch: in this "
             "directory). Run again with it, the same bytes are published again: "
             "nothing is lost, and nothing doubled.",
@@ -75,7 +74,9 @@ def publish(
     ] = None,
     bundle: Annotated[
         Path | None,
-        typer.Option("--bundle", metavar="FILE", help="Write the bundle here."),
+        typer.Option(
+            "--bundle", metavar="FILE", parser=Path, help="Write the bundle here."
+        ),
     ] = None,
     home: HomeOption = HOME,
     as_json: JsonOption = False,

@@ -41,7 +41,7 @@ def receive(
         typer.Option(
             "--out",
             metavar="DIR",
-            file_okay=False,
+            parser=Path,
             help="Write each tip to DIR/<referral id>.json before it is received.",
         ),
     ] = None,
