@@ -336,6 +336,23 @@ def test_content_that_was_erased_unsent_is_due_no_more() -> None:
     assert kept(exchange, referral) == {}
 
 
+def test_content_that_was_erased_after_it_arrived_is_still_to_be_read() -> None:
+    exchange = established()
+    referral = exchange.publish(HOTLINE, OHIO)
+    exchange.receive(referral, OHIO)
+    exchange.erase(referral)
+    exchange.wait(days=1)
+    exchange.enrol("spiffe://national.example/agency/later")
+    assert kept(exchange, referral)["acknowledge"] == "missed"
+
+
+def test_each_delivery_has_deadlines_of_its_own() -> None:
+    exchange = established()
+    referral = exchange.publish(HOTLINE, OHIO, NEVADA)
+    assert kept(exchange, referral) == {"deliver": "undetermined"}
+    assert len(delivery(exchange, referral).deadlines) == 1
+
+
 def test_with_witnesses_a_deadline_is_met_for_sure() -> None:
     exchange = established(witnesses=("w1", "w2", "w3"))
     referral = exchange.publish(HOTLINE, OHIO)

@@ -206,6 +206,16 @@ def test_a_delivery_with_statements_cannot_be_hidden() -> None:
     assert [item.recipient for item in report.deliveries] == [OHIO, NEVADA]
 
 
+def test_a_bundle_for_one_recipient_shows_what_it_passed_on() -> None:
+    exchange, referral = two_deliveries()
+    read = exchange.acknowledge(exchange.log[referral.index + 3])
+    child = exchange.transfer(referral, read, UTAH)
+    bundle = exchange.bundle(referral, child, recipient=OHIO)
+    report = verify_bundle(bundle, exchange.trust())
+    ended = [(item.recipient, item.state) for item in report.deliveries]
+    assert ended == [(OHIO, "TRANSFERRED"), (UTAH, "ACCEPTED")]
+
+
 def test_without_a_recipient_each_delivery_is_accounted_for() -> None:
     exchange, referral = two_deliveries()
     report = verify_bundle(exchange.bundle(referral), exchange.trust())

@@ -33,6 +33,7 @@ cases = vectors.cases
 
 _READ = statement_pb2.Acknowledgment(reader_role="watch officer")
 _TAKEN = statement_pb2.Taking()
+_TRANSFER_OF = statement_pb2.REFERRAL_LINK_KIND_TRANSFER_OF
 _WITNESSES = ("w1.example", "w2.example", "w3.example")
 
 
@@ -147,6 +148,18 @@ def child_of_another_digest() -> Made:
 def child_without_a_link_back() -> Made:
     """The child referral does not say what it was transferred from."""
     return _transfer(link_back=False)
+
+
+@vectors.add
+def child_of_another_parent() -> Made:
+    """The child referral names another digest than its parent has."""
+    return _transfer(parent_digest=sha256(b"another parent").digest())
+
+
+@vectors.add
+def child_that_is_a_supplement() -> Made:
+    """The child referral says that it adds to its parent, not that it passes it on."""
+    return _transfer(kind=statement_pb2.REFERRAL_LINK_KIND_SUPPLEMENT_OF)
 
 
 @vectors.add
@@ -266,6 +279,16 @@ def child_missing() -> Made:
 
 
 @vectors.add
+def transfer_missing() -> Made:
+    """The child's chain is there, and the transfer that began it is left out."""
+    exchange, parent, child = transferred()
+    bundle = exchange.bundle(parent, child)
+    place = [item.statement.body_kind for item in exchange.chain(parent.id)]
+    bundle = without(bundle, "statements", place.index("transfer"))
+    return Made(bundle, exchange.trust(), "REFERRAL_UNKNOWN", {10})
+
+
+@vectors.add
 def chain_of_a_stranger() -> Made:
     """The chain of a referral that has nothing to do with the bundle's is there too."""
     exchange, referral, _ = received()
@@ -334,6 +357,18 @@ def other_content() -> Made:
 
 
 @vectors.add
+def content_of_another_size() -> Made:
+    """The referral signed another size than that of the content that it signed."""
+    exchange = small()
+    referral = exchange.publish(HOTLINE, OHIO, content_size=len(CONTENT) + 1)
+    bundle = edited(
+        exchange.bundle(referral),
+        lambda members: members.update(content=base64(CONTENT)),
+    )
+    return Made(bundle, exchange.trust(), "CONTENT_MISMATCH", {11})
+
+
+@vectors.add
 def content_cut_off() -> Made:
     """The attached content ends early."""
     return _with_content(CONTENT[:-1])
@@ -382,6 +417,18 @@ def view_with_more() -> Made:
 
 
 @vectors.add
+def view_with_one_for_true() -> Made:
+    """The view has the number 1 where true was signed."""
+    exchange, referral, arrived = received()
+    exchange.close(exchange.take(exchange.acknowledge(arrived)))
+
+    def edit(members: dict[str, Any]) -> None:
+        members["view"][-1]["body"]["closes"] = 1
+
+    return _viewed(exchange, referral, edit)
+
+
+@vectors.add
 def view_with_another_type() -> Made:
     """The view has a number as text: a reader may sort or compare it otherwise."""
     exchange, referral, _ = received()
@@ -395,6 +442,8 @@ def view_with_another_type() -> Made:
 def _transfer(
     *,
     child_digest: bytes = b"",
+    parent_digest: bytes = b"",
+    kind: statement_pb2.ReferralLinkKind.ValueType = _TRANSFER_OF,
     link_back: bool = True,
     publisher: str = OHIO,
 ) -> Made:
@@ -404,9 +453,9 @@ def _transfer(
     parent = exchange.publish(HOTLINE, OHIO)
     read = exchange.acknowledge(exchange.receive(parent, OHIO))
     link = statement_pb2.ReferralLink(
-        kind=statement_pb2.REFERRAL_LINK_KIND_TRANSFER_OF,
+        kind=kind,
         referral_id=parent.id,
-        referral_digest=parent.digest,
+        referral_digest=parent_digest or parent.digest,
     )
     child = exchange.publish(publisher, NEVADA, links=[link] if link_back else [])
     body = statement_pb2.Transfer(

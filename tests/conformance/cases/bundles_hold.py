@@ -243,3 +243,18 @@ def seen_of_another_log() -> Made:
     )
     exchange.answer(OHIO, handover, received=body, seen=seen)
     return Made(exchange.bundle(referral), exchange.trust())
+
+
+@vectors.add
+def seen_the_empty_log() -> Made:
+    """A statement has seen the log when it was empty, which bounds nothing."""
+    exchange = small()
+    referral = exchange.publish(HOTLINE, OHIO)
+    seen = statement_pb2.Seen(
+        origin=exchange.signer.name, size=0, root=sha256().digest()
+    )
+    body = statement_pb2.Retraction(
+        reason=vocabulary_pb2.RETRACTION_REASON_SENT_IN_ERROR
+    )
+    exchange.answer(HOTLINE, referral, retraction=body, seen=seen)
+    return Made(exchange.bundle(referral), exchange.trust())

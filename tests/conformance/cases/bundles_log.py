@@ -84,7 +84,7 @@ def reordered_chain() -> Made:
     """Two statements have changed places in the bundle, which is in the log's order."""
     exchange, referral, _ = received()
     listed = [item.bundled() for item in exchange.chain(referral.id)]
-    listed[0], listed[1] = listed[1], listed[0]
+    listed[2], listed[3] = listed[3], listed[2]
     bundle = exchange.bundle(referral, statements=listed)
     return Made(bundle, exchange.trust(), "MALFORMED", {1})
 
@@ -114,6 +114,15 @@ def nothing_seen() -> Made:
     exchange, referral, arrived = received()
     exchange.answer(OHIO, arrived, acknowledgment=_READ, seen=None)
     return Made(exchange.bundle(referral), exchange.trust(), "MALFORMED", {1})
+
+
+@vectors.add
+def audit_access_in_the_chain() -> Made:
+    """A statement that belongs to no custody chain is listed in one."""
+    exchange, referral, _ = received()
+    body = statement_pb2.AuditAccess(auditor="spiffe://national.example/auditor/a")
+    exchange.say(exchange.exchange, referral_id=referral.id, audit_access=body)
+    return Made(exchange.bundle(referral), exchange.trust(), "MALFORMED", {1, 7})
 
 
 @vectors.add
@@ -162,6 +171,61 @@ def genesis_of_another_log() -> Made:
     exchange.enrol(OHIO)
     referral = exchange.publish(HOTLINE, OHIO)
     return Made(exchange.bundle(referral), exchange.trust(), "NOTE_UNTRUSTED", {2, 3})
+
+
+@vectors.add
+def genesis_signed_with_another_key() -> Made:
+    """The first entry is not signed with a key that it introduces."""
+    exchange = ChainBuilder()
+    exchange.say(
+        exchange.exchange,
+        key=private_key("a key of nobody"),
+        key_change=exchange.key_change(),
+    )
+    exchange.enrol(HOTLINE)
+    exchange.enrol(OHIO)
+    referral = exchange.publish(HOTLINE, OHIO)
+    return Made(exchange.bundle(referral), exchange.trust(), "KEY_NOT_VALID", {2, 3})
+
+
+@vectors.add
+def genesis_of_an_agency() -> Made:
+    """The first entry introduces keys of an agency, as if it were the exchange."""
+    exchange = ChainBuilder()
+    exchange.parties[HOTLINE] = exchange.parties[exchange.exchange]
+    exchange.say(HOTLINE, key_change=exchange.key_change())
+    exchange.enrol(HOTLINE)
+    exchange.enrol(OHIO)
+    referral = exchange.publish(HOTLINE, OHIO)
+    return Made(exchange.bundle(referral), exchange.trust(), "MALFORMED", {2, 3})
+
+
+@vectors.add
+def key_change_missing() -> Made:
+    """A change of the exchange's keys is left out between two others."""
+    exchange, referral, _ = received()
+    name = exchange.exchange
+    added = exchange.say(
+        name,
+        key_change=exchange.key_change(statement_key(private_key("second key"))),
+        previous=exchange.log[0],
+    )
+    exchange.say(name, key_change=exchange.key_change(), previous=added)
+    bundle = without(exchange.bundle(referral), "directory", 3)
+    return Made(bundle, exchange.trust(), "PREVIOUS_MISMATCH", {2})
+
+
+@vectors.add
+def entry_of_the_exchange_itself() -> Made:
+    """The directory lists the exchange as if it were one of its members."""
+    exchange, referral, _ = received()
+    entry = exchange.parties[OHIO].entry
+    entry.name = exchange.exchange
+    change = statement_pb2.DirectoryChange(
+        kind=statement_pb2.DIRECTORY_CHANGE_KIND_ADDED, member=entry
+    )
+    exchange.say(exchange.exchange, directory_change=change, previous=exchange.log[0])
+    return Made(exchange.bundle(referral), exchange.trust(), "ISSUER_MISMATCH", {2})
 
 
 @vectors.add

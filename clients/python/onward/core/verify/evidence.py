@@ -83,12 +83,10 @@ class Evidence:
     Attributes:
         statements: those of custody chains.
         directory: those about keys.
-        complete: whether all could be read.
     """
 
     statements: tuple[Entry, ...]
     directory: tuple[Entry, ...]
-    complete: bool
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -106,9 +104,7 @@ def read_evidence(bundle: Bundle) -> tuple[Evidence, list[Problem]]:
     problems: list[Problem] = []
     statements = _read("statements", bundle.statements, frozenset(SIGNERS), problems)
     directory = _read("directory", bundle.directory, _DIRECTORY_KINDS, problems)
-    count = len(statements) + len(directory)
-    complete = count == len(bundle.statements) + len(bundle.directory)
-    return Evidence(tuple(statements), tuple(directory), complete), problems
+    return Evidence(tuple(statements), tuple(directory)), problems
 
 
 def _read(

@@ -173,17 +173,11 @@ def _check_named(
     older: Checkpoint, newest: Checkpoint, roots: Mapping[int, bytes]
 ) -> None:
     """Requires that a tree is proven to be a beginning of the newest one."""
-    if older.size > newest.size:
-        raise VerificationError(
-            Reason.ERROR_REASON_PROOF_INVALID,
-            f"it names the tree of size {older.size}, and the bundle's checkpoint is "
-            f"older, with size {newest.size}",
-        )
     if older.size not in roots:
         raise VerificationError(
             Reason.ERROR_REASON_PROOF_INVALID,
-            f"the bundle does not prove that the tree of size {older.size} grew into "
-            "the one of its checkpoint",
+            f"it names the tree of size {older.size}, and the bundle does not prove "
+            f"that this is the beginning of its own, of size {newest.size}",
         )
     if older.root != roots[older.size]:
         raise VerificationError(
