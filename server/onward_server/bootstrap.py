@@ -19,7 +19,6 @@ import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -34,7 +33,7 @@ from onward.core.errors import ConflictError, Reason
 from onward.core.identity import IdentityKind, SpiffeId
 from onward.core.keys import StatementPrivateKey
 from onward.core.statements import POSSESSION_TYPE, sign_jws
-from onward.home import Home, MemberSettings
+from onward.home import Home
 from onward.v1 import directory_pb2, vocabulary_pb2
 from onward_server import config_pages
 from onward_server.config import FILE_NAME, Config, make
@@ -49,16 +48,11 @@ from onward_server.exchange.draft import Voice
 from onward_server.exchange.enrolment import Enrolled, Enrolment
 from onward_server.exchange.genesis import GenesisChange
 from onward_server.exchange.guard import Guard
-from onward_server.exchange.issuing import Issuing, trust_file
+from onward_server.exchange.issuing import Issuing
 from onward_server.exchange.ledger import Ledger
 from onward_server.exchange.registry import Registry
-from onward_server.material import (
-    Material,
-    load_authority,
-    load_material,
-    load_server_key,
-    make_issuing,
-)
+from onward_server.material import Material, load_material, make_issuing
+from onward_server.renewal import home_settings, renew_server_certificate
 from onward_server.storage.contract import Store
 from onward_server.storage.sqlite import open_sqlite
 
@@ -131,7 +125,9 @@ async def found(founding: Founding, clock: Clock, entropy: Entropy) -> Founded:
         _make_keys(config, founding, clock)
         material = load_material(config)
         issuing = make_issuing(config, material, entropy)
-        async with _begun(config, material, clock, entropy) as (store, ledger):
+        async with open_ledger(config, material, clock, entropy) as (store, ledger):
+            vkey = material.log_signer.vkey.format()
+            await ledger.apply(GenesisChange(material.statement_key.public, vkey))
             home = directory / OPERATOR_HOME
             await _enrol_operator(config, ledger, store, issuing, clock, operator, home)
         text = config_pages.commented_toml(chosen)
@@ -148,83 +144,28 @@ async def found(founding: Founding, clock: Clock, entropy: Entropy) -> Founded:
     )
 
 
-def renew_server_certificate(
-    config: Config, other_hosts: Sequence[str], clock: Clock
-) -> None:
-    """Makes the exchange a new certificate, which a running one takes over.
-
-    The key stays, so that one file changes and no moment comes at which certificate
-    and key do not match. If the key's file was removed, a new key is made.
+@asynccontextmanager
+async def open_ledger(
+    config: Config, material: Material, clock: Clock, entropy: Entropy
+) -> AsyncIterator[tuple[Store, Ledger]]:
+    """Opens the database and the ledger of an exchange that does not run.
 
     Raises:
-        MalformedError: a file cannot be used, or a host is none.
-        UnavailableError: the authority has expired, or a file cannot be written.
+        UnavailableError: the exchange runs, or its database cannot be written, or is
+            older than its log.
     """
-    authority = load_authority(config)
-    if not config.tls.key_file.exists():
-        key = ec.generate_private_key(ec.SECP256R1())
-        write_atomically(config.tls.key_file, private_key_pem(key))
-    chain = authority.issue_server(
-        load_server_key(config).public_key(),
-        config.name,
-        list(dict.fromkeys([config.api.server_name, *other_hosts])),
-        to_datetime(clock.now_ms()),
-        timedelta(days=config.tls.server_certificate_days),
-    )
-    write_atomically(config.tls.certificate_file, chain.encode())
-
-
-def renew_operator_certificate(
-    config: Config, operator: str, path: Path, clock: Clock
-) -> None:
-    """Makes an operator a new key and certificate, with the authority's own key.
-
-    For an operator whose certificate has expired or was revoked, or whose home is lost:
-    it cannot ask the exchange any more, but whoever may read the authority's key may do
-    this. A home that is not there is made, without a statement key; none is needed to
-    issue oneself an enrolment token.
-
-    Args:
-        config: of the exchange.
-        operator: the name, the last part of the SPIFFE ID.
-        path: the operator's home.
-        clock: tells the time.
-
-    Raises:
-        ConflictError: somebody else's home is there.
-        MalformedError: the authority's files cannot be used.
-        UnavailableError: the authority has expired, or a file cannot be written.
-    """
-    material = load_material(config)
-    name = SpiffeId(config.exchange.trust_domain, IdentityKind.OPERATOR, operator)
-    home = Home(path)
-    if home.is_enrolled and home.settings.member != str(name):
-        raise ConflictError(
-            Reason.ERROR_REASON_STATE_FORBIDS,
-            f"{path} is the home of {home.settings.member}; name another with --home",
-        )
-    key = ec.generate_private_key(ec.SECP256R1())
-    lifetime = timedelta(days=config.tls.member_certificate_days)
-    now = to_datetime(clock.now_ms())
-    chain = material.authority.issue(make_request(key), name, now, lifetime)
-    home = Home.create(path)
-    home.save_tls_key(private_key_pem(key))
-    home.save_enrollment(
-        _settings(config, name),
-        certificate_chain=chain.encode(),
-        server_ca=material.authority.certificate_pem.encode(),
-        trust=trust_file(str(config.name), material.log_signer.vkey.format()),
-    )
-
-
-def _settings(config: Config, member: SpiffeId) -> MemberSettings:
-    """Returns what a home says about its member and this exchange."""
-    return MemberSettings(
-        member=str(member),
-        exchange=str(config.name),
-        address=config.api.advertised,
-        server_name=config.api.server_name,
-    )
+    store = await open_sqlite(str(config.storage.database_file))
+    try:
+        voice = Voice(str(config.name), material.statement_key, entropy)
+        guard = Guard(config.storage.guard_file)
+        ledger = Ledger(store, material.log_signer, voice, clock, guard)
+        try:
+            await ledger.start()
+            yield store, ledger
+        finally:
+            await ledger.stop()
+    finally:
+        await store.close()
 
 
 def _chosen(founding: Founding) -> dict[str, dict[str, object]]:
@@ -290,27 +231,6 @@ def _make_keys(config: Config, founding: Founding, clock: Clock) -> None:
     write_atomically(config.keys.log_key_file, log_key)
 
 
-@asynccontextmanager
-async def _begun(
-    config: Config, material: Material, clock: Clock, entropy: Entropy
-) -> AsyncIterator[tuple[Store, Ledger]]:
-    """Opens a new database and begins its log."""
-    store = await open_sqlite(str(config.storage.database_file))
-    try:
-        voice = Voice(str(config.name), material.statement_key, entropy)
-        guard = Guard(config.storage.guard_file)
-        ledger = Ledger(store, material.log_signer, voice, clock, guard)
-        try:
-            await ledger.start()
-            vkey = material.log_signer.vkey.format()
-            await ledger.apply(GenesisChange(material.statement_key.public, vkey))
-            yield store, ledger
-        finally:
-            await ledger.stop()
-    finally:
-        await store.close()
-
-
 async def _enrol_operator(
     config: Config,
     ledger: Ledger,
@@ -343,7 +263,7 @@ async def _enrol_operator(
         str(operator),
     )
     home.save_enrollment(
-        _settings(config, operator),
+        home_settings(config, operator),
         certificate_chain=enrolled.certificate_chain.encode(),
         server_ca=enrolled.server_ca.encode(),
         trust=enrolled.trust,

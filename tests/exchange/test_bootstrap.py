@@ -13,15 +13,11 @@ from onward.core.statements import parse_statement
 from onward.core.tlog_policy import Policy
 from onward.core.tlog_proof import TlogProof
 from onward.home import Home
-from onward_server.bootstrap import (
-    Founding,
-    found,
-    renew_operator_certificate,
-    renew_server_certificate,
-)
+from onward_server.bootstrap import Founding, found
 from onward_server.config import Config, load
 from onward_server.exchange.clock import system_entropy, to_datetime
 from onward_server.exchange.receipts import Receipts
+from onward_server.renewal import renew_operator_certificate, renew_server_certificate
 from onward_server.storage.sqlite import open_sqlite
 from tests.support.founding import contents, new_exchange
 from tests.support.world import SettableClock

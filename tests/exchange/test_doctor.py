@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from onward.core.keys import StatementPrivateKey
-from onward_server.bootstrap import renew_server_certificate
 from onward_server.config import load
 from onward_server.doctor import Finding, Verdict, examine
 from onward_server.exchange.authority import CertificateAuthority, private_key_pem
 from onward_server.exchange.clock import to_datetime
+from onward_server.renewal import renew_server_certificate
 from tests.support.enrolling import description
 from tests.support.founding import contents, new_exchange, running
 from tests.support.process import free_port

@@ -29,8 +29,8 @@ def server(
     A running exchange takes it over. The key stays; to replace it too, remove its file
     first.
     """
-    from onward_server.bootstrap import renew_server_certificate
     from onward_server.exchange.clock import SystemClock
+    from onward_server.renewal import renew_server_certificate
 
     quiet_logs()
     loaded = load_config(config)
@@ -58,8 +58,9 @@ def operator(
     With a new key; for a certificate that expired or was revoked, or a home that was
     lost. The name must be that of an operator in the directory: no other one gets in.
     """
-    from onward_server.bootstrap import OPERATOR_HOME, renew_operator_certificate
+    from onward_server.bootstrap import OPERATOR_HOME
     from onward_server.exchange.clock import SystemClock
+    from onward_server.renewal import renew_operator_certificate
 
     quiet_logs()
     loaded = load_config(config)

@@ -145,8 +145,11 @@ def serve(config: ConfigOption = Path()) -> None:
     streams, and gives running calls their time.
     """
     from onward_server.app import run
+    from onward_server.rotation import check_finished
 
-    asyncio.run(run(load_config(config)))
+    loaded = load_config(config)
+    check_finished(loaded)
+    asyncio.run(run(loaded))
 
 
 @app.command()
@@ -187,6 +190,30 @@ def backup(
         )
     else:
         tell("It holds the private keys: keep it as you keep those.")
+
+
+@app.command()
+def rotate_key(
+    *,
+    config: ConfigOption = Path(),
+    algorithm: Annotated[
+        str, typer.Option(help="Of the new key: EdDSA, ES256, ES384.")
+    ] = "EdDSA",
+) -> None:
+    """Replace the exchange's statement key.
+
+    Stop the exchange first. What the old key has signed stays valid; enrolment tokens
+    that were not used do not.
+    """
+    from onward_server.exchange.clock import SystemClock, system_entropy
+    from onward_server.rotation import replace_statement_key
+
+    quiet_logs()
+    loaded = load_config(config)
+    key_id = asyncio.run(
+        replace_statement_key(loaded, algorithm, SystemClock(), system_entropy)
+    )
+    tell(f"key {key_id} is in force; start the exchange, and back the new key up")
 
 
 @app.command()

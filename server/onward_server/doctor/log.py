@@ -19,6 +19,7 @@ from onward_server.exchange.clock import Clock, to_datetime
 from onward_server.exchange.guard import Guard, SignedHead
 from onward_server.exchange.receipts import Receipts
 from onward_server.material import Material, load_material
+from onward_server.rotation import waiting_file
 from onward_server.storage.contract import CheckpointRow, Store
 from onward_server.storage.sqlite import open_sqlite
 
@@ -41,7 +42,7 @@ async def check_log(config: Config, clock: Clock) -> AsyncIterator[Finding]:
             )
             return
         yield await _head(store, head, material)
-        yield await _genesis(store, material, clock)
+        yield await _genesis(config, store, material, clock)
         yield await _guard(config, store, head, last)
         yield _time(head, clock, config)
     finally:
@@ -90,7 +91,9 @@ async def _head(store: Store, head: CheckpointRow, material: Material) -> Findin
     return fine("log", f"{head.size:,} entries; {signer.vkey.format()}")
 
 
-async def _genesis(store: Store, material: Material, clock: Clock) -> Finding:
+async def _genesis(
+    config: Config, store: Store, material: Material, clock: Clock
+) -> Finding:
     """Checks that the keys are those that the log introduced."""
     subject, remedy = "statement key", "put back keys.statement_key_file as it was"
     changes = await store.history("key_change", "")
@@ -107,6 +110,8 @@ async def _genesis(store: Store, material: Material, clock: Clock) -> Finding:
     try:
         keys.usable(key_id, to_datetime(clock.now_ms()))
     except OnwardError as error:
+        if waiting_file(config).exists():
+            remedy = "run `onward-server rotate-key` again: it was cut off"
         return problem(subject, error.message, remedy)
     return fine(subject, f"{key_id} is the one that the log introduced")
 

@@ -1,8 +1,9 @@
-"""The beginning of a log: the exchange introduces its own keys.
+"""The exchange's own statement keys: how a log begins, and how a key is replaced.
 
 The log's first entry is a ``KeyChange``, signed with a key that it introduces itself.
 It is trusted since the log's key vouches for the entry, so whoever verifies needs no
-key of the exchange but the log's.
+key of the exchange but the log's. Each later one is signed with the key in force, and
+names the ``KeyChange`` before it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Final
 
 from onward.core.errors import Reason, StateError
 from onward.core.keys import StatementPublicKey
+from onward.core.statements import UnverifiedStatement
 from onward.v1 import directory_pb2, statement_pb2, vocabulary_pb2
 from onward_server.exchange.clock import to_timestamp
 from onward_server.exchange.draft import Draft
@@ -49,7 +51,7 @@ class GenesisChange:
         """
         statement = draft.say(
             key_change=statement_pb2.KeyChange(
-                keys=[self._entry(draft.now_ms)], log_vkey=self.log_vkey
+                keys=[_active(self.key, draft.now_ms)], log_vkey=self.log_vkey
             )
         )
         index = draft.log(statement)
@@ -60,13 +62,53 @@ class GenesisChange:
             )
         return [index]
 
-    def _entry(self, now_ms: int) -> directory_pb2.StatementKey:
-        """Returns the key, valid from a little before now on."""
-        millisecond = timedelta(milliseconds=1)
-        return directory_pb2.StatementKey(
-            key_id=self.key.key_id,
-            jwk=self.key.jwk,
-            status=vocabulary_pb2.KEY_STATUS_ACTIVE,
-            not_before_time=to_timestamp(now_ms - _BACKDATED // millisecond),
-            not_after_time=to_timestamp(now_ms + KEY_VALIDITY // millisecond),
+
+@dataclass(frozen=True, slots=True)
+class KeyReplacementChange:
+    """The change: another statement key is in force, and the ones before are retired.
+
+    Attributes:
+        key: the new key.
+        last: the ``KeyChange`` in force, which names the keys so far.
+    """
+
+    key: StatementPublicKey
+    last: UnverifiedStatement
+
+    @property
+    def needs(self) -> Needs:
+        """Nothing: whoever replaces the key is the only one who writes."""
+        return Needs()
+
+    def plan(self, draft: Draft) -> Sequence[int]:
+        """Logs the ``KeyChange``."""
+        before = self.last.message.key_change
+        keys = [_retired(key) for key in before.keys]
+        statement = draft.say(
+            previous=self.last.digest,
+            key_change=statement_pb2.KeyChange(
+                keys=[*keys, _active(self.key, draft.now_ms)],
+                log_vkey=before.log_vkey,
+            ),
         )
+        return [draft.log(statement)]
+
+
+def _active(key: StatementPublicKey, now_ms: int) -> directory_pb2.StatementKey:
+    """Returns a key that is valid from a little before now on."""
+    millisecond = timedelta(milliseconds=1)
+    return directory_pb2.StatementKey(
+        key_id=key.key_id,
+        jwk=key.jwk,
+        status=vocabulary_pb2.KEY_STATUS_ACTIVE,
+        not_before_time=to_timestamp(now_ms - _BACKDATED // millisecond),
+        not_after_time=to_timestamp(now_ms + KEY_VALIDITY // millisecond),
+    )
+
+
+def _retired(key: directory_pb2.StatementKey) -> directory_pb2.StatementKey:
+    """Returns a key as it is after it was replaced."""
+    retired = directory_pb2.StatementKey()
+    retired.CopyFrom(key)
+    retired.status = vocabulary_pb2.KEY_STATUS_RETIRED
+    return retired
