@@ -138,7 +138,7 @@ def test_clients_with_and_without_the_sdk_understand_each_other(
     exchange: ExchangeProcess, by: str, to: str
 ) -> None:
     make, _ = blocks(WITHOUT_SDK, "sh")
-    script = f"{make}\nrm -rf tips police/*.txt\n{PUBLISH[by]}\n{RECEIVE[to]}"
+    script = f"{make}\nrm -rf tips police/NH-0001.txt\n{PUBLISH[by]}\n{RECEIVE[to]}"
     done = shell(exchange.folder, script)
     assert done.returncode == 0, done.stderr
     assert "motel clerk" in done.stdout
