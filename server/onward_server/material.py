@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -104,6 +105,18 @@ def load_server_key(config: Config) -> ec.EllipticCurvePrivateKey:
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise MalformedError(f"{path}: the key must be on P-256 or P-384, in PEM")
     return key
+
+
+def certificates_in(path: Path) -> list[x509.Certificate]:
+    """Reads the certificates of a PEM file; at least one.
+
+    Raises:
+        MalformedError: it cannot be read, or holds none.
+    """
+    try:
+        return x509.load_pem_x509_certificates(read_file(path))
+    except ValueError:
+        raise MalformedError(f"{path} holds no certificates in PEM") from None
 
 
 def make_issuing(config: Config, material: Material, entropy: Entropy) -> Issuing:

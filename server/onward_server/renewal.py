@@ -16,10 +16,15 @@ from onward.core.errors import ConflictError, Reason
 from onward.core.identity import IdentityKind, SpiffeId
 from onward.home import Home, MemberSettings
 from onward_server.config import Config
-from onward_server.exchange.authority import make_request, private_key_pem
+from onward_server.exchange.authority import hosts_of, make_request, private_key_pem
 from onward_server.exchange.clock import Clock, to_datetime
 from onward_server.exchange.issuing import trust_file
-from onward_server.material import load_authority, load_material, load_server_key
+from onward_server.material import (
+    certificates_in,
+    load_authority,
+    load_material,
+    load_server_key,
+)
 
 
 def renew_server_certificate(
@@ -30,6 +35,12 @@ def renew_server_certificate(
     The key stays, so that one file changes and no moment comes at which certificate
     and key do not match. If the key's file was removed, a new key is made.
 
+    Args:
+        config: of the exchange.
+        other_hosts: DNS names and IP addresses beside ``api.server_name``; if empty,
+            those that the certificate has so far.
+        clock: tells the time.
+
     Raises:
         MalformedError: a file cannot be used, or a host is none.
         UnavailableError: the authority has expired, or a file cannot be written.
@@ -38,14 +49,22 @@ def renew_server_certificate(
     if not config.tls.key_file.exists():
         key = ec.generate_private_key(ec.SECP256R1())
         write_atomically(config.tls.key_file, private_key_pem(key))
+    others = other_hosts or _present_hosts(config.tls.certificate_file)
     chain = authority.issue_server(
         load_server_key(config).public_key(),
         config.name,
-        list(dict.fromkeys([config.api.server_name, *other_hosts])),
+        list(dict.fromkeys([config.api.server_name, *others])),
         to_datetime(clock.now_ms()),
         timedelta(days=config.tls.server_certificate_days),
     )
     write_atomically(config.tls.certificate_file, chain.encode())
+
+
+def _present_hosts(path: Path) -> list[str]:
+    """Returns the hosts that a certificate is for; none if there is no certificate."""
+    if not path.exists():
+        return []
+    return hosts_of(certificates_in(path)[0])
 
 
 def renew_operator_certificate(

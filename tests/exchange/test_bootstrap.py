@@ -15,6 +15,7 @@ from onward.core.tlog_proof import TlogProof
 from onward.home import Home
 from onward_server.bootstrap import Founding, found
 from onward_server.config import Config, load
+from onward_server.exchange.authority import hosts_of
 from onward_server.exchange.clock import system_entropy, to_datetime
 from onward_server.exchange.receipts import Receipts
 from onward_server.renewal import renew_operator_certificate, renew_server_certificate
@@ -166,6 +167,17 @@ class TestRenewing:
             x509.SubjectAlternativeName
         ).value
         assert names.get_values_for_type(x509.DNSName) == ["localhost", "other.example"]
+
+    def test_the_server_keeps_its_names(self, made: Path) -> None:
+        config = config_of(made)
+        hosts = ["other.example", "192.0.2.7"]
+        renew_server_certificate(config, hosts, SettableClock())
+        renew_server_certificate(config, [], SettableClock())
+        leaf = leaf_of(config.tls.certificate_file.read_bytes())
+        assert hosts_of(leaf) == ["localhost", *hosts]
+        renew_server_certificate(config, ["192.0.2.8"], SettableClock())
+        leaf = leaf_of(config.tls.certificate_file.read_bytes())
+        assert hosts_of(leaf) == ["localhost", "192.0.2.8"]
 
     def test_a_server_key_that_was_removed_is_replaced(self, made: Path) -> None:
         config = config_of(made)

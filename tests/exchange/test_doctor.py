@@ -156,7 +156,7 @@ def damage(name: str, at: int) -> Callable[[Path], object]:
         (
             write("tls/server.pem", lambda: b"no pem"),
             "server",
-            "no PEM",
+            "no certificates in PEM",
             "mend",
         ),
         (
@@ -168,7 +168,7 @@ def damage(name: str, at: int) -> Callable[[Path], object]:
         (
             lambda made: (made / "operator" / "tls.crt").unlink(),
             "operator",
-            "No such file",
+            "cannot be read",
             "mend",
         ),
         (

@@ -10,14 +10,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from onward.core.errors import MalformedError
 from onward.home import Home
 from onward_server.bootstrap import OPERATOR_HOME
 from onward_server.config import Config
 from onward_server.doctor.findings import Finding, fine, problem, warning
-from onward_server.exchange.authority import fingerprint
+from onward_server.exchange.authority import fingerprint, hosts_of, names_of
 from onward_server.exchange.clock import Clock, to_datetime
-from onward_server.material import load_authority, load_server_key, read_file
+from onward_server.material import certificates_in, load_authority, load_server_key
 
 _SERVER_SOON: Final = timedelta(days=30)
 _OPERATOR_SOON: Final = timedelta(days=14)
@@ -28,7 +27,7 @@ def check_authority(config: Config, clock: Clock) -> Iterator[Finding]:
     """Looks at the authority that issues certificates to members."""
     subject = "certificate authority"
     authority = load_authority(config)
-    roots = _certificates(read_file(config.tls.client_ca_file))
+    roots = certificates_in(config.tls.client_ca_file)
     if authority.certificate not in roots:
         yield problem(
             subject,
@@ -49,7 +48,7 @@ def check_server(config: Config, clock: Clock) -> Iterator[Finding]:
     """Looks at the exchange's own certificate."""
     subject = "server certificate"
     remedy = "run `onward-server certificate server`"
-    leaf, *issuers = _certificates(read_file(config.tls.certificate_file))
+    leaf, *issuers = certificates_in(config.tls.certificate_file)
     if load_server_key(config).public_key() != leaf.public_key():
         yield problem(
             subject,
@@ -59,7 +58,7 @@ def check_server(config: Config, clock: Clock) -> Iterator[Finding]:
         return
     yield _dates(subject, leaf, clock, _SERVER_SOON, remedy)
     yield from _names(config, leaf, remedy)
-    authority = _certificates(read_file(config.tls.ca_certificate_file))
+    authority = certificates_in(config.tls.ca_certificate_file)
     try:
         # As of when it began: whether it is still valid was looked at above.
         builder = (
@@ -83,7 +82,7 @@ def check_operator(config: Config, clock: Clock) -> Iterator[Finding]:
     if not home.is_enrolled:
         yield fine(subject, f"no operator's home in {path}; it is kept elsewhere")
         return
-    leaf, *_ = _certificates(home.certificate_chain)
+    leaf, *_ = certificates_in(path / "tls.crt")
     key = load_pem_private_key(home.tls_key, password=None)
     if key.public_key() != leaf.public_key():
         yield problem(subject, f"key and certificate in {path} do not match", remedy)
@@ -100,17 +99,8 @@ def check_operator(config: Config, clock: Clock) -> Iterator[Finding]:
 def _names(config: Config, leaf: x509.Certificate, remedy: str) -> Iterator[Finding]:
     """Looks at the names in the exchange's certificate."""
     subject = "server certificate"
-    try:
-        names = leaf.extensions.get_extension_for_class(
-            x509.SubjectAlternativeName
-        ).value
-    except x509.ExtensionNotFound:
-        names = x509.SubjectAlternativeName([])
-    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-    hosts = {
-        *names.get_values_for_type(x509.DNSName),
-        *map(str, names.get_values_for_type(x509.IPAddress)),
-    }
+    uris = names_of(leaf).get_values_for_type(x509.UniformResourceIdentifier)
+    hosts = hosts_of(leaf)
     if uris != [str(config.name)]:
         yield problem(
             subject, f"its URI is not exactly one, {config.name}: {uris}", remedy
@@ -151,11 +141,3 @@ def _dates(
 def _days(end: datetime, now: datetime) -> str:
     days = (end - now).days
     return f"{days} day{'' if days == 1 else 's'} from now"
-
-
-def _certificates(pem: bytes) -> list[x509.Certificate]:
-    """Returns the certificates in a PEM file; at least one."""
-    try:
-        return x509.load_pem_x509_certificates(pem)
-    except ValueError:
-        raise MalformedError("a file that should hold certificates is no PEM") from None

@@ -282,6 +282,25 @@ def fingerprint(certificate: x509.Certificate) -> bytes:
     return sha256(certificate.public_bytes(serialization.Encoding.DER)).digest()
 
 
+def names_of(certificate: x509.Certificate) -> x509.SubjectAlternativeName:
+    """Returns the names in a certificate; none where it has no such extension."""
+    try:
+        return certificate.extensions.get_extension_for_class(
+            x509.SubjectAlternativeName
+        ).value
+    except x509.ExtensionNotFound:
+        return x509.SubjectAlternativeName([])
+
+
+def hosts_of(certificate: x509.Certificate) -> list[str]:
+    """Returns the DNS names and IP addresses that a certificate is for."""
+    names = names_of(certificate)
+    return [
+        *names.get_values_for_type(x509.DNSName),
+        *map(str, names.get_values_for_type(x509.IPAddress)),
+    ]
+
+
 def _is_authority(certificate: x509.Certificate) -> bool:
     """Whether a certificate says that its key may sign others, and which key it is."""
     extensions = certificate.extensions
