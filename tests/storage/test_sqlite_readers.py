@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from onward_server.storage.contract import Batch
 from onward_server.storage.sqlite import SqliteStore, open_sqlite
 
 ENDLESS = """
 WITH RECURSIVE numbers (n) AS (
-  SELECT begun() UNION ALL SELECT n + 1 FROM numbers
+  SELECT begun() + count(*) FROM contents UNION ALL SELECT n + 1 FROM numbers
 )
 SELECT sum(n) FROM numbers
 """
@@ -48,9 +49,18 @@ class Endless:
         connection.execute(ENDLESS).fetchone()
 
 
-async def test_cancelled_reader_gives_its_connection_back(sqlite: SqliteStore) -> None:
+@pytest.fixture
+async def endless(sqlite: SqliteStore) -> AsyncIterator[Endless]:
+    """Keeps the one connection busy, until it is cancelled."""
     endless = Endless(sqlite)
     await endless.begun()
+    yield endless
+    endless.task.cancel()
+
+
+async def test_cancelled_reader_gives_its_connection_back(
+    sqlite: SqliteStore, endless: Endless
+) -> None:
     waiting = asyncio.create_task(sqlite.head())
     endless.task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -59,22 +69,23 @@ async def test_cancelled_reader_gives_its_connection_back(sqlite: SqliteStore) -
     assert await sqlite.members() == []
 
 
-async def test_cancelled_reader_holds_no_old_state(sqlite: SqliteStore) -> None:
-    endless = Endless(sqlite)
-    await endless.begun()
+async def test_cancelled_reader_holds_no_old_state(
+    sqlite: SqliteStore, endless: Endless
+) -> None:
+    async with sqlite.writing() as writer:
+        await writer.write(Batch(contents=[(b"\0" * 32, b"sealed")]))
+    assert sqlite._unscrubbed
     endless.task.cancel()
     await asyncio.wait([endless.task])
     await sqlite.head()
-    sqlite._unscrubbed = True
-    await sqlite.scrub()
+    async with sqlite.writing() as writer:
+        await writer.release_all()
     assert not sqlite._unscrubbed
 
 
 async def test_whoever_is_cancelled_in_the_queue_takes_nothing(
-    sqlite: SqliteStore,
+    sqlite: SqliteStore, endless: Endless
 ) -> None:
-    endless = Endless(sqlite)
-    await endless.begun()
     waiting = [asyncio.create_task(sqlite.head()) for _ in range(3)]
     await asyncio.sleep(0)
     waiting[0].cancel()
@@ -96,11 +107,28 @@ async def test_readers_take_their_turns(sqlite: SqliteStore) -> None:
     assert order == list(range(20))
 
 
-async def test_cancelled_backup_leaves_nothing(
-    sqlite: SqliteStore, tmp_path: Path
+async def test_newcomer_does_not_pass_who_waits(
+    sqlite: SqliteStore, endless: Endless
 ) -> None:
-    endless = Endless(sqlite)
-    await endless.begun()
+    order: list[str] = []
+
+    async def read(name: str) -> None:
+        await sqlite.head()
+        order.append(name)
+
+    reading = [asyncio.create_task(read("waits"))]
+    await asyncio.sleep(0)
+    endless.task.cancel()
+    while not order:
+        reading.append(asyncio.create_task(read("comes later")))
+        await asyncio.sleep(0)
+    await asyncio.wait(reading)
+    assert order[0] == "waits"
+
+
+async def test_cancelled_backup_leaves_nothing(
+    sqlite: SqliteStore, endless: Endless, tmp_path: Path
+) -> None:
     backup = asyncio.create_task(sqlite.backup(str(tmp_path / "backup")))
     await asyncio.sleep(0)
     backup.cancel()

@@ -35,7 +35,7 @@ _RETRY_SECONDS = 5.0
 
 _CAUSES = {
     sqlite3.SQLITE_BUSY: "another program has locked it",
-    sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
+    sqlite3.SQLITE_CANTOPEN: "there is no such file, or access is denied",
     sqlite3.SQLITE_FULL: "the disk is full",
     sqlite3.SQLITE_INTERRUPT: "the work was interrupted",
     sqlite3.SQLITE_IOERR: "reading or writing the disk failed",
@@ -82,8 +82,8 @@ class Connection(aiosqlite.Connection):
             UnavailableError: the disk or the operating system failed.
         """
         try:
-            # aiosqlite offers one change of thread per statement; what its statements
-            # are made of, below, takes any function.
+            # Each public method of aiosqlite hands one statement to the thread. What
+            # they are made of, and what we inherit, takes any function.
             result: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
         except sqlite3.Error as error:
             raise translated(error) from error
@@ -92,6 +92,8 @@ class Connection(aiosqlite.Connection):
 
 async def connect(path: str, role: Literal["writer", "reader"]) -> Connection:
     """Opens an existing file; a reader cannot change it.
+
+    Close it, also after an error: its thread keeps the process alive.
 
     Raises:
         UnavailableError: it cannot be opened.
@@ -123,7 +125,7 @@ async def connect(path: str, role: Literal["writer", "reader"]) -> Connection:
     except sqlite3.Error as error:
         if connection.stopped:
             await connection.stopped
-        raise translated(error) from error
+        raise unavailable(f"cannot open {path}: {_cause(error) or error}") from error
     return connection
 
 
@@ -134,8 +136,7 @@ def to_uri(path: str) -> str:
 
 def translated(error: sqlite3.Error) -> Exception:
     """Returns what an error of SQLite is here: a failure of the machine, or itself."""
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-    cause = _CAUSES.get(code & 0xFF)
+    cause = _cause(error)
     if cause is None:
         return error
     return unavailable(
@@ -144,56 +145,14 @@ def translated(error: sqlite3.Error) -> Exception:
     )
 
 
+def _cause(error: sqlite3.Error) -> str | None:
+    """Returns what of the machine failed, or None."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return _CAUSES.get(code & 0xFF)
+
+
 def unavailable(message: str) -> UnavailableError:
     """Returns the error for storage that cannot be used at present."""
     return UnavailableError(
         Reason.ERROR_REASON_STORAGE_UNAVAILABLE, message, retry_after=_RETRY_SECONDS
     )
-
-
-class ReaderPool:
-    """A few reading connections, handed out in the order of asking."""
-
-    def __init__(self) -> None:
-        self._idle: asyncio.Queue[Connection] = asyncio.Queue()
-        self._size = 0
-        self._closed = False
-
-    def add(self, connection: Connection) -> None:
-        """Takes one more connection into the pool."""
-        self._size += 1
-        self._idle.put_nowait(connection)
-
-    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Runs work on the next free connection.
-
-        When the caller is cancelled, the work is interrupted, and its connection comes
-        back when it has ended.
-
-        Raises:
-            UnavailableError: the pool was closed, or the disk failed.
-        """
-        if self._closed:
-            raise unavailable("the database was closed; connect again")
-        connection = await self._idle.get()
-        task = asyncio.ensure_future(connection.run(work))
-        task.add_done_callback(lambda _: self._idle.put_nowait(connection))
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            task.add_done_callback(_forget)
-            await connection.interrupt()
-            raise
-
-    async def close(self) -> None:
-        """Lets running work end, and closes all connections."""
-        self._closed = True
-        for _ in range(self._size):
-            connection = await self._idle.get()
-            await connection.close()
-
-
-def _forget(task: asyncio.Task[object]) -> None:
-    """Takes note of how work ended that nobody waits for any more."""
-    if not task.cancelled():
-        task.exception()

@@ -20,7 +20,7 @@ def claim_database(path: str) -> int:
         UnavailableError: another process has it, or its files cannot be made.
     """
     try:
-        lock = _open_private(f"{path}.lock")
+        lock = _open_private(f"{os.path.realpath(path)}.lock")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.close(_open_private(path))

@@ -38,8 +38,8 @@ def migrate(connection: sqlite3.Connection, folder: Path = MIGRATIONS) -> None:
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise unavailable(
-            f"the file system of the database allows no write-ahead log ({mode}); "
-            "put the database on a local disk"
+            f"the file system of {_path(connection)} allows no write-ahead log; put "
+            "the database on a local disk"
         )
 
 
@@ -54,14 +54,30 @@ def check_version(connection: sqlite3.Connection, latest: int) -> int:
     tables = _value(connection, "SELECT count(*) FROM sqlite_schema")
     if owner != APPLICATION_ID and (tables or version):
         raise unavailable(
-            "the file is a database of another program; name the exchange's own"
+            f"{_path(connection)} is a database of another program; name the "
+            "exchange's own"
         )
     if version > latest:
         raise unavailable(
-            f"the database has schema version {version}, and this release knows "
-            f"versions up to {latest}; run the release that wrote it, or a newer one"
+            f"{_path(connection)} has schema version {version}, and this release knows "
+            f"those up to {latest}; run the release that wrote it, or a newer one"
         )
     return version
+
+
+def check_present(connection: sqlite3.Connection) -> None:
+    """Refuses a file whose schema is not the present one.
+
+    Raises:
+        UnavailableError: it is another program's file, or of another release.
+    """
+    latest = len(scripts())
+    version = check_version(connection, latest)
+    if version < latest:
+        raise unavailable(
+            f"{_path(connection)} has schema version {version}, and this release needs "
+            f"{latest}; start the exchange once, which brings it up to date"
+        )
 
 
 def _apply(connection: sqlite3.Connection, files: list[Path], version: int) -> None:
@@ -87,3 +103,9 @@ def _value(connection: sqlite3.Connection, sql: str) -> int:
     """Returns the one value of a query."""
     row: tuple[int] = connection.execute(sql).fetchone()
     return row[0]
+
+
+def _path(connection: sqlite3.Connection) -> str:
+    """Returns the database's file, for messages."""
+    _, _, path = connection.execute("PRAGMA database_list").fetchone()
+    return str(path)

@@ -88,6 +88,8 @@ class SqliteWriter:
                 connection, recipient=recipient, now_ms=now_ms, limit=limit
             )
             rows = read_rows(DeliveryRow, text)
+            if not rows:
+                return rows
             QUERIES.lease(
                 connection,
                 recipient=recipient,

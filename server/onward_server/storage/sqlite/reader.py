@@ -1,0 +1,206 @@
+"""What can be asked of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from onward_server.storage.contract import (
+    CheckpointRow,
+    DeliveryRow,
+    MemberRow,
+    ReferralRow,
+    StatementRow,
+    TileRow,
+    TokenRow,
+)
+from onward_server.storage.sqlite import contents
+from onward_server.storage.sqlite.connection import QUERIES
+from onward_server.storage.sqlite.pool import ReaderPool
+from onward_server.storage.sqlite.rows import (
+    R,
+    make_row,
+    read_digests,
+    read_row,
+    read_rows,
+    read_values,
+    to_json,
+)
+
+
+class SqliteReader:
+    """The reading half of :class:`~onward_server.storage.contract.Store`.
+
+    Each call is one query, and so sees one consistent, committed state.
+    """
+
+    def __init__(self, readers: ReaderPool) -> None:
+        self._readers = readers
+
+    # ------------------------------------------------------------------ the log
+
+    async def head(self) -> CheckpointRow | None:
+        """The newest checkpoint, or None before the first entry."""
+        return await self._row(CheckpointRow, QUERIES.head)
+
+    async def checkpoint(self, size: int) -> CheckpointRow | None:
+        """The checkpoint of exactly this size, if one was signed."""
+        return await self._row(CheckpointRow, QUERIES.checkpoint, size=size)
+
+    async def checkpoints_covering(
+        self, indexes: Iterable[int]
+    ) -> Mapping[int, CheckpointRow]:
+        """For each index, the first checkpoint that covers the entry."""
+        wanted = to_json(list(indexes))
+        found = await self._values(QUERIES.checkpoints_covering, indexes=wanted)
+        return {index: make_row(CheckpointRow, values) for index, values in found}
+
+    async def tiles(
+        self, coordinates: Iterable[tuple[int, int]]
+    ) -> Mapping[tuple[int, int], bytes]:
+        """Hash tiles by (level, index); a missing one is absent."""
+        wanted = to_json(list(coordinates))
+        rows = await self._rows(TileRow, QUERIES.tiles, coordinates=wanted)
+        return {(row.level, row.index): row.data for row in rows}
+
+    async def statements(self, indexes: Sequence[int]) -> list[StatementRow]:
+        """Entries by log index, in the order asked; unknown ones are left out."""
+        wanted = to_json(list(set(indexes)))
+        rows = await self._rows(StatementRow, QUERIES.statements, indexes=wanted)
+        found = {row.log_index: row for row in rows}
+        return [found[index] for index in indexes if index in found]
+
+    async def find_statement(self, digest: bytes) -> StatementRow | None:
+        """The entry with this digest."""
+        return await self._row(StatementRow, QUERIES.find_statement, digest=digest)
+
+    async def digests(self, first: int, limit: int) -> list[bytes]:
+        """Consecutive entries' digests, from index ``first``."""
+        query = partial(QUERIES.digests, first=first, past=first + limit)
+        return read_digests(await self._readers.run(query))
+
+    async def chain(self, referral_id: str) -> list[StatementRow]:
+        """All statements about one referral, in the log's order."""
+        return await self._rows(StatementRow, QUERIES.chain, referral_id=referral_id)
+
+    async def history(self, kind: str, subject: str) -> list[StatementRow]:
+        """All statements of one kind about one subject, in the log's order."""
+        return await self._rows(
+            StatementRow, QUERIES.history, kind=kind, subject=subject
+        )
+
+    # ------------------------------------------------------------------ referrals
+
+    async def referral(self, referral_id: str) -> ReferralRow | None:
+        """One referral."""
+        return await self._row(
+            ReferralRow, QUERIES.referrals, referral_ids=to_json([referral_id])
+        )
+
+    async def children(self, referral_id: str) -> list[str]:
+        """Ids of the referrals into which this one was transferred, oldest first."""
+        return await self._values(QUERIES.children, referral_id=referral_id)
+
+    async def deliveries(self, referral_ids: Sequence[str]) -> list[DeliveryRow]:
+        """The deliveries of these referrals."""
+        wanted = to_json(list(set(referral_ids)))
+        return await self._rows(DeliveryRow, QUERIES.deliveries, referral_ids=wanted)
+
+    async def published(
+        self, publisher: str, before_index: int, limit: int
+    ) -> list[ReferralRow]:
+        """Accepted referrals of a publisher with a smaller log index, newest first."""
+        return await self._rows(
+            ReferralRow,
+            QUERIES.published,
+            publisher=publisher,
+            before=before_index,
+            limit=limit,
+        )
+
+    async def received(
+        self, recipient: str, before_index: int, limit: int
+    ) -> list[ReferralRow]:
+        """Accepted referrals to a recipient with a smaller log index, newest first."""
+        return await self._rows(
+            ReferralRow,
+            QUERIES.received,
+            recipient=recipient,
+            before=before_index,
+            limit=limit,
+        )
+
+    async def in_jurisdictions(
+        self, jurisdictions: Sequence[str], after_index: int, limit: int
+    ) -> list[ReferralRow]:
+        """Referrals of these codes with a larger log index, oldest first."""
+        return await self._rows(
+            ReferralRow,
+            QUERIES.in_jurisdictions,
+            codes=to_json(list(jurisdictions)),
+            after=after_index,
+            limit=limit,
+        )
+
+    async def retractions_pending(self, recipient: str) -> list[str]:
+        """Ids of referrals whose retraction this recipient has not answered."""
+        return await self._values(QUERIES.retractions_pending, recipient=recipient)
+
+    async def feed(self, member: str, after_index: int, limit: int) -> list[int]:
+        """Log indexes that the member is to hear of, larger than this, in order."""
+        return await self._values(
+            QUERIES.feed, member=member, after=after_index, limit=limit
+        )
+
+    async def content(self, digest: bytes) -> bytes | None:
+        """Sealed content, or None when it is not stored (or erased)."""
+        return await self._readers.run(partial(contents.read, digest))
+
+    async def expired(self, now_ms: int, limit: int) -> list[str]:
+        """Ids of accepted referrals whose content is due for erasure."""
+        return await self._values(QUERIES.expired, now_ms=now_ms, limit=limit)
+
+    async def state_counts(self) -> Mapping[int, int]:
+        """How many deliveries are in each state."""
+        return dict(await self._values(QUERIES.state_counts))
+
+    async def oldest_waiting(self) -> Mapping[int, int]:
+        """For each urgency, when its longest waiting delivery was accepted."""
+        return dict(await self._values(QUERIES.oldest_waiting))
+
+    # ------------------------------------------------------------------ members
+
+    async def members(self) -> list[MemberRow]:
+        """All present directory entries, ordered by name."""
+        return await self._rows(MemberRow, QUERIES.members)
+
+    async def token(self, token_id: str) -> TokenRow | None:
+        """One enrolment token."""
+        return await self._row(TokenRow, QUERIES.tokens, token_ids=to_json([token_id]))
+
+    async def member_tokens(self, member: str) -> list[TokenRow]:
+        """Enrolment tokens of one member."""
+        return await self._rows(TokenRow, QUERIES.member_tokens, member=member)
+
+    # ------------------------------------------------------------------ asking
+
+    async def _row(
+        self, row_type: type[R], query: Callable[..., str | None], **parameters: object
+    ) -> R | None:
+        """Runs a query that returns one row or none."""
+        return read_row(row_type, await self._readers.run(partial(query, **parameters)))
+
+    async def _rows(
+        self, row_type: type[R], query: Callable[..., str | None], **parameters: object
+    ) -> list[R]:
+        """Runs a query that returns rows."""
+        return read_rows(
+            row_type, await self._readers.run(partial(query, **parameters))
+        )
+
+    async def _values(
+        self, query: Callable[..., str | None], **parameters: object
+    ) -> list[Any]:
+        """Runs a query that returns other values."""
+        return read_values(await self._readers.run(partial(query, **parameters)))
