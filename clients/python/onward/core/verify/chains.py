@@ -40,6 +40,13 @@ class Chain:
 
     referral_id: str
     entries: tuple[Entry, ...]
+    _firsts: Mapping[str, Entry]
+
+    @classmethod
+    def of(cls, referral_id: str, entries: Sequence[Entry]) -> Chain:
+        """Returns the chain that some statements make; they are in the log's order."""
+        firsts = {entry.kind: entry for entry in reversed(entries)}
+        return cls(referral_id, tuple(entries), firsts)
 
     @property
     def referral(self) -> Entry | None:
@@ -53,7 +60,7 @@ class Chain:
 
     def first(self, kind: str) -> Entry | None:
         """Returns the first statement of a kind."""
-        return next((entry for entry in self.entries if entry.kind == kind), None)
+        return self._firsts.get(kind)
 
     def transfers(self) -> list[Entry]:
         """Returns the statements by which recipients passed the referral on."""
@@ -87,7 +94,7 @@ def read_chains(statements: Sequence[Entry]) -> dict[str, Chain]:
     by_id: dict[str, list[Entry]] = {}
     for entry in sorted(statements, key=lambda entry: entry.index):
         by_id.setdefault(entry.referral_id, []).append(entry)
-    return {name: Chain(name, tuple(entries)) for name, entries in by_id.items()}
+    return {name: Chain.of(name, entries) for name, entries in by_id.items()}
 
 
 def check_links(chains: Mapping[str, Chain]) -> list[Problem]:
