@@ -1,0 +1,77 @@
+"""``python -m bench``: measures, prints a table, and writes JSON if asked to."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.figures import Figure
+from bench.machine import Machine, Others
+from bench.measures import MEASURES
+from bench.profiling import show_profile
+from bench.report import Report
+from bench.rounds import FULL, QUICK, Plan
+from bench.stage import open_stage
+
+_WIDTH = 170
+
+
+def main() -> None:
+    """Runs the command line."""
+    options = _parser().parse_args()
+    console = _console()
+    plan = QUICK if options.quick else FULL
+    if options.profile:
+        asyncio.run(show_profile(console, plan))
+        return
+    machine, others = Machine.examine(datetime.now(UTC)), Others()
+    begun = time.monotonic()
+    figures = asyncio.run(_measure(options.only or list(MEASURES), plan, console))
+    seconds = time.monotonic() - begun
+    report = Report(machine, others.part, options.quick, seconds, figures)
+    report.show(console)
+    if options.json:
+        report.write(options.json)
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a look, in a minute")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result")
+    parser.add_argument(
+        "--only", nargs="+", choices=MEASURES, metavar="NAME", help=", ".join(MEASURES)
+    )
+    parser.add_argument(
+        "--profile", action="store_true", help="show where the exchange's time goes"
+    )
+    return parser
+
+
+def _console() -> Console:
+    """Returns standard output, as wide as the table needs where it is a file."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDTH
+    return console
+
+
+async def _measure(names: Sequence[str], plan: Plan, console: Console) -> list[Figure]:
+    """Runs the measures of these names, each on a stage of its own."""
+    figures = []
+    for name in names:
+        with console.status(f"measuring {name}"):
+            async with open_stage() as stage:
+                figures += await MEASURES[name](stage, plan)
+                await stage.check_log()
+    return figures
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""A real exchange to measure, made, joined and run by the real commands."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from bench.processes import BIN, Server, free_address, serving
+from onward.client import Client
+from onward.enroll import enroll
+from onward.home import Home
+from onward.v1 import directory_pb2, vocabulary_pb2
+
+TRUST_DOMAIN: Final = "bench.example"
+SERVE: Final = (BIN / "onward-server", "serve")
+"""The command that serves an exchange."""
+
+_MEMBERS: Final = (
+    ("hotline", vocabulary_pb2.MEMBER_KIND_HOTLINE),
+    ("archive", vocabulary_pb2.MEMBER_KIND_LAW_ENFORCEMENT),
+    ("desk", vocabulary_pb2.MEMBER_KIND_LAW_ENFORCEMENT),
+)
+
+# One member is to send more than any member should be allowed to; all else is as
+# `onward-server init` sets it.
+_ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        f"ONWARD__QUOTAS__{name}": "1000000000"
+        for name in (
+            "PUBLISH_PER_SECOND",
+            "PUBLISH_BURST",
+            "STATEMENTS_PER_SECOND",
+            "STATEMENTS_BURST",
+            "READS_PER_SECOND",
+            "READS_BURST",
+        )
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A running exchange with three members.
+
+    Attributes:
+        server: its process.
+        tls: the folder of its TLS files.
+        hotline: the home of a member that publishes.
+        archive: the home of a recipient that takes nothing: all waits for it.
+        desk: the home of a recipient.
+    """
+
+    server: Server
+    tls: Path
+    hotline: Home
+    archive: Home
+    desk: Home
+
+
+@asynccontextmanager
+async def open_exchange(
+    folder: Path, serve: Sequence[str | Path] = SERVE
+) -> AsyncIterator[Exchange]:
+    """Makes an exchange and runs it while the block runs.
+
+    Args:
+        folder: where all of it is kept; must be empty.
+        serve: the command to run; gets the option ``--config``.
+    """
+    data, address = folder / "exchange", free_address()
+    _init(data, address)
+    command = (*serve, "--config", data / "exchange.toml")
+    with serving(command, address, folder / "exchange.log", _ENVIRONMENT) as server:
+        async with Client.open(data / "operator") as operator:
+            homes = [await _join(operator, folder, *member) for member in _MEMBERS]
+        yield Exchange(server, data / "tls", *homes)
+
+
+def _init(data: Path, address: str) -> None:
+    """Makes an exchange.
+
+    Raises:
+        RuntimeError: it could not be made.
+    """
+    listen = ("--listen", address, "--enrolment-listen", free_address())
+    done = subprocess.run(
+        [BIN / "onward-server", "init", data, "--trust-domain", TRUST_DOMAIN, *listen],
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    if done.returncode:
+        message = f"onward-server init failed:\n{done.stderr}"
+        raise RuntimeError(message)
+
+
+async def _join(
+    operator: Client,
+    folder: Path,
+    name: str,
+    kind: vocabulary_pb2.MemberKind.ValueType,
+) -> Home:
+    """Adds a member and enrols it; returns its home."""
+    member = directory_pb2.Member(
+        name=f"spiffe://{TRUST_DOMAIN}/agency/{name}",
+        display_name=name,
+        kind=kind,
+        jurisdictions=["US"],
+    )
+    added = await operator.admin.add_member(member)
+    return await enroll(added.token, folder / name)

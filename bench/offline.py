@@ -1,0 +1,144 @@
+"""Measures without an exchange: verification, and the floor under everything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import cycle, islice
+from typing import Final, TypeAlias
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from bench.desk import open_desk
+from bench.figures import MICROSECONDS, Figure
+from bench.proof import UnrealError
+from bench.referrals import Recipient, seen_of
+from bench.rounds import MANY_CALLERS, Plan
+from bench.stage import Stage
+from onward.core.bundle import Bundle
+from onward.core.statements import statement_digest
+from onward.core.tlog_policy import Policy
+from onward.core.tlog_proof import TlogProof
+from onward.core.verify import ExitCode, verify_bundle
+from onward.v1 import custody_pb2, log_pb2
+from onward.v1.custody_pb2_grpc import CustodyServiceStub
+from onward.v1.referral_pb2_grpc import ReferralServiceStub
+
+_MESSAGE: Final = b"s" * 600
+"""About as long as what is signed of a referral."""
+
+_BUNDLES: Final = 10
+_RECEIPTS_PER_BUNDLE: Final = 20
+"""A bundle takes about as long as so many receipts, so it is repeated less often."""
+
+Work: TypeAlias = Callable[[], object]
+
+
+async def measure_verify(stage: Stage, plan: Plan) -> list[Figure]:
+    """Bundles and receipts, each beside the Ed25519 verifications in it alone."""
+    bundles = await _bundles(stage)
+    first = Bundle.parse(bundles[0])
+    statements = len(first.statements) + len(first.directory)
+    home = stage.exchange.hotline
+    logged = (stage.reply.referral, stage.reply.acceptance)
+    return [
+        _beside_floor(
+            f"verify a bundle of {statements} statements",
+            [partial(_verify_bundle, bundle, home.trust) for bundle in bundles],
+            plan.repeats // _RECEIPTS_PER_BUNDLE,
+            # Each statement's, and the log's on the one checkpoint of all receipts.
+            signatures=statements + 1,
+            rounds=plan.rounds,
+        ),
+        _beside_floor(
+            "verify a receipt",
+            [partial(_verify_receipt, item, home.policy) for item in logged],
+            plan.repeats,
+            signatures=1,
+            rounds=plan.rounds,
+        ),
+    ]
+
+
+async def measure_floor(_: Stage, plan: Plan) -> list[Figure]:
+    """What of a referral's cryptography no exchange can leave out."""
+    key = Ed25519PrivateKey.generate()
+    rounds = range(plan.rounds)
+    sign = [_seconds_each([partial(key.sign, _MESSAGE)], plan.repeats) for _ in rounds]
+    verify = [_seconds_each([_verification(key)], plan.repeats) for _ in rounds]
+    both = [1 / (one + other) for one, other in zip(sign, verify, strict=True)]
+    return [
+        Figure.alone("floor: verify and sign one statement", "referrals/s", both),
+        Figure.alone(
+            "floor: Ed25519 verification", "us", [one * MICROSECONDS for one in verify]
+        ),
+        Figure.alone(
+            "floor: Ed25519 signature", "us", [one * MICROSECONDS for one in sign]
+        ),
+    ]
+
+
+async def _bundles(stage: Stage) -> list[bytes]:
+    """Passes referrals on until they are received; returns their bundles."""
+    home = stage.exchange.desk
+    seen = seen_of(await stage.checkpoint())
+    prepared = await stage.prepare(_BUNDLES, home)
+    async with (
+        stage.channel(home) as channel,
+        open_desk(ReferralServiceStub(channel), Recipient.open(home), seen) as desk,
+    ):
+        await stage.publish(prepared, MANY_CALLERS)
+        for item in prepared:
+            await desk.received(item.referral_id)
+    stage.note_received(len(prepared))
+    stub = CustodyServiceStub(stage.publishing)
+    return [
+        (
+            await stub.GetBundle(
+                custody_pb2.GetBundleRequest(referral_id=item.referral_id)
+            )
+        ).bundle
+        for item in prepared
+    ]
+
+
+def _verify_bundle(bundle: bytes, trust: str) -> None:
+    """Verifies a bundle as ``onward verify`` does."""
+    report = verify_bundle(bundle, trust)
+    if report.exit_code != ExitCode.PROVEN:
+        raise UnrealError("a bundle of the exchange is not proven")
+
+
+def _verify_receipt(logged: log_pb2.LoggedStatement, policy: Policy) -> None:
+    """Verifies that a statement is in the log."""
+    digest = statement_digest(logged.statement)
+    TlogProof.parse(logged.receipt).verify(digest, policy)
+
+
+def _beside_floor(
+    name: str, works: Sequence[Work], repeats: int, *, signatures: int, rounds: int
+) -> Figure:
+    """Returns the rate of a verification beside that of its signatures alone."""
+    verification = _verification(Ed25519PrivateKey.generate())
+    pairs = [
+        (
+            1 / _seconds_each(works, repeats),
+            1 / (_seconds_each([verification], repeats) * signatures),
+        )
+        for _ in range(rounds)
+    ]
+    return Figure.compare(name, "1/s", pairs)
+
+
+def _verification(key: Ed25519PrivateKey) -> Work:
+    """Returns one Ed25519 verification."""
+    return partial(key.public_key().verify, key.sign(_MESSAGE), _MESSAGE)
+
+
+def _seconds_each(works: Sequence[Work], repeats: int) -> float:
+    """Returns what works take on average, done in turn so many times in all."""
+    begun = time.perf_counter()
+    for work in islice(cycle(works), repeats):
+        work()
+    return (time.perf_counter() - begun) / repeats
