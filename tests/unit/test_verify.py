@@ -158,6 +158,15 @@ def test_what_cannot_be_read_ends_with_two(
     assert [(step.number, step.subject) for step in report.steps] == [(1, subject)]
 
 
+def test_a_bundle_of_nothing_proves_nothing_about_times() -> None:
+    exchange = established(witnesses=("w1", "w2"))
+    referral = exchange.publish(HOTLINE, OHIO)
+    empty = exchange.bundle(referral, statements=[], directory=[])
+    report = verify_bundle(empty, exchange.trust())
+    assert failing(report) == {2, 10}
+    assert verdicts(report)[9] is Verdict.NOT_CHECKED
+
+
 # --- erasure, content, and bundles for one recipient
 
 

@@ -172,7 +172,8 @@ def _check_times(evidence: Evidence, times: Mapping[int, Interval]) -> list[Prob
 
 def _witnessed(times: Mapping[int, Interval]) -> bool:
     """Says whether witnesses vouch for every upper bound."""
-    return all(time.source is Source.WITNESSES for time in times.values())
+    sources = {time.source for time in times.values()}
+    return sources == {Source.WITNESSES}
 
 
 def _hidden(delivery: Delivery, bundle: Bundle) -> bool:
