@@ -5,8 +5,8 @@ The program runs once for each delivery and each retraction.
 * Standard input is the tip, as JSON (``onward.v1.Tip``, with the words of the
   vocabulary); empty for a retraction.
 * The environment holds what the exchange knows as well: ``ONWARD_EVENT`` (``referral``
-  or ``retraction``), ``ONWARD_REFERRAL_ID``, ``ONWARD_PUBLISHER`` and more, see
-  :func:`facts_of`. Content is never there, nor among the arguments.
+  or ``retraction``), ``ONWARD_REFERRAL_ID`` and more: :data:`FACTS`. Content is never
+  there, nor among the arguments.
 * Exit code 0 says that it is stored safely. Only then is ``Received`` logged. After
   another one nothing is: the lease lapses, and the delivery comes again.
 * Standard output is empty, or one JSON object of the form of :class:`Answer`: what the
@@ -20,8 +20,9 @@ import os
 import re
 import shutil
 from asyncio.subprocess import PIPE
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final, Self
 
 import msgspec
@@ -30,7 +31,7 @@ from onward.cli import words
 from onward.cli._messages import word_of
 from onward.client import Incoming, Retracted
 from onward.core.errors import MalformedError
-from onward.v1 import vocabulary_pb2
+from onward.v1 import statement_pb2, vocabulary_pb2
 
 _GRACE: Final = 5.0
 """Seconds that a program is given to end when it is told to."""
@@ -161,23 +162,78 @@ def read_answer(output: bytes) -> Answer:
 
 def facts_of(item: Incoming | Retracted) -> dict[str, str]:
     """Returns what a program finds in its environment."""
-    message = item.referral.message
-    facts = {
-        "ONWARD_REFERRAL_ID": item.referral_id,
-        "ONWARD_PUBLISHER": message.issuer,
-        "ONWARD_URGENCY": word_of(vocabulary_pb2.Urgency, message.referral.urgency),
-        "ONWARD_JURISDICTION": message.referral.jurisdiction.code,
-        "ONWARD_BASIS": word_of(vocabulary_pb2.DisclosureBasis, message.referral.basis),
-        "ONWARD_TEST": str(int(message.referral.test)),
+    values = ((name, fact.of(item)) for name, fact in FACTS.items())
+    return {name: value for name, value in values if value}
+
+
+def _attempt(item: Incoming | Retracted) -> str:
+    return str(item.attempt) if isinstance(item, Incoming) else ""
+
+
+def _reason(item: Incoming | Retracted) -> str:
+    if isinstance(item, Incoming):
+        return ""
+    reason = item.retraction.message.retraction.reason
+    return word_of(vocabulary_pb2.RetractionReason, reason)
+
+
+def _traceparent(item: Incoming | Retracted) -> str:
+    value = item.traceparent if isinstance(item, Incoming) else ""
+    return value if _TRACEPARENT.fullmatch(value) else ""
+
+
+def _body(item: Incoming | Retracted) -> statement_pb2.Referral:
+    return item.referral.message.referral
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A variable in a program's environment.
+
+    Attributes:
+        meaning: what it says, for the reference page.
+        of: returns its value for an item; empty where it has none.
+    """
+
+    meaning: str
+    of: Callable[[Incoming | Retracted], str]
+
+
+FACTS: Final[Mapping[str, Fact]] = MappingProxyType(
+    {
+        "ONWARD_EVENT": Fact(
+            "`referral`, or `retraction`",
+            lambda item: "referral" if isinstance(item, Incoming) else "retraction",
+        ),
+        "ONWARD_REFERRAL_ID": Fact("the referral's id", lambda item: item.referral_id),
+        "ONWARD_PUBLISHER": Fact(
+            "SPIFFE ID of who published it", lambda item: item.referral.issuer
+        ),
+        "ONWARD_URGENCY": Fact(
+            "a word such as `MINOR`",
+            lambda item: word_of(vocabulary_pb2.Urgency, _body(item).urgency),
+        ),
+        "ONWARD_JURISDICTION": Fact(
+            "ISO 3166-2 code", lambda item: _body(item).jurisdiction.code
+        ),
+        "ONWARD_BASIS": Fact(
+            "why it may be passed on, a word such as `THIRD_PARTY_TIP`",
+            lambda item: word_of(vocabulary_pb2.DisclosureBasis, _body(item).basis),
+        ),
+        "ONWARD_TEST": Fact(
+            "`1` for a test, else `0`", lambda item: str(int(_body(item).test))
+        ),
+        "ONWARD_ATTEMPT": Fact(
+            "of a referral: `1` for the first delivery of it", _attempt
+        ),
+        "ONWARD_REASON": Fact("of a retraction: why, a word", _reason),
+        "TRACEPARENT": Fact(
+            "W3C Trace Context of the publishing call, if it had one; untrusted",
+            _traceparent,
+        ),
     }
-    if isinstance(item, Retracted):
-        reason = item.retraction.message.retraction.reason
-        word = word_of(vocabulary_pb2.RetractionReason, reason)
-        return {**facts, "ONWARD_EVENT": "retraction", "ONWARD_REASON": word}
-    facts |= {"ONWARD_EVENT": "referral", "ONWARD_ATTEMPT": str(item.attempt)}
-    if _TRACEPARENT.fullmatch(item.traceparent):
-        facts["TRACEPARENT"] = item.traceparent
-    return facts
+)
+"""What the environment of a program holds. Never content."""
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
