@@ -12,7 +12,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor
 
-from onward.v1 import log_pb2, log_pb2_grpc
+from onward.v1 import directory_pb2, log_pb2, log_pb2_grpc, statement_pb2
 from onward_server.services import access
 from tests.support.certificates import Identity, TestAuthority
 from tests.support.service import (
@@ -289,6 +289,17 @@ async def test_metadata_does_not_say_who_is_calling(service: Service) -> None:
         stub.GetCheckpoint(log_pb2.GetCheckpointRequest(), metadata=metadata)
     )
     assert answer.reason == "NOT_A_MEMBER"
+
+
+async def test_a_member_of_another_exchange_calls_its_own_one(
+    service: Service,
+) -> None:
+    entry = directory_pb2.Member()
+    entry.CopyFrom(service.app.ledger.directory.entry(HOTLINE).proto)
+    entry.name = FOREIGNER
+    kind = statement_pb2.DIRECTORY_CHANGE_KIND_ADDED
+    await service.world.change(kind, entry)
+    assert (await refused(checkpoint(service, FOREIGNER))).reason == "NOT_A_MEMBER"
 
 
 async def test_an_open_connection_ends_with_its_certificate(service: Service) -> None:

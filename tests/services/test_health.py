@@ -122,6 +122,11 @@ async def test_storage_that_cannot_be_written_is_found_out_and_recovers(
     await check_of(service).examine()
     assert (await watch.read()).status == SERVING
     await service.referrals(HOTLINE).Publish(service.publish_request())
+    size = service.app.ledger.head().size
+    await check_of(service).examine()
+    assert service.app._basis.storage.silent_for < PROBE_AFTER
+    assert service.app._basis.storage.writable, "it is not probed all the time"
+    assert service.app.ledger.head().size == size, "a probe leaves nothing in the log"
 
 
 async def test_a_failed_write_is_probed_at_once(

@@ -215,8 +215,18 @@ async def test_places_of_a_stream_are_bounded(service: Service, places: int) -> 
 
 
 async def test_statements_of_one_chain_are_logged_in_the_order_given(
-    service: Service,
+    service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    submission = service.app._domain.referral.submission
+    submit = submission.submit
+
+    async def slower_for_what_comes_first(caller: Any, jws: str, child: Any) -> Any:
+        slow = parse_statement(jws).body_kind == "received" if len(jws) > 1 else False
+        for _ in range(100 * slow):
+            await asyncio.sleep(0)
+        return await submit(caller, jws, child)
+
+    monkeypatch.setattr(submission, "submit", slower_for_what_comes_first)
     requests = [service.publish_request() for _ in range(5)]
     batch = referral_pb2.PublishBatchRequest(requests=requests)
     await service.referrals(HOTLINE).PublishBatch(batch)
@@ -328,7 +338,8 @@ async def revoke(service: Service, name: str) -> None:
 
 
 async def drain(service: Service, name: str) -> None:
-    await service.app.drain(30)
+    # Not so long that the streams would find out by themselves.
+    await service.app.drain(3)
 
 
 @pytest.mark.parametrize(
@@ -350,6 +361,8 @@ async def test_open_streams_end_at_once(
     )
     await service.referrals(HOTLINE).Publish(service.publish_request())
     for stream in (receiving, watching):
+        # Two messages each; then there is nothing more to say.
+        await first(stream)
         await first(stream)
     ending = asyncio.create_task(lock_out(service, STATE_POLICE))
     for stream in (receiving, watching):

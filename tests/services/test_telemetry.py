@@ -207,7 +207,11 @@ async def test_the_metrics_of_a_referral(tmp_path: Path) -> None:
             assert published == 1
         service.clock.advance(90)
         for _ in range(2):
-            await receive(service)
+            delivery = await receive(service)
+            referral = parse_statement(delivery.referral.statement).message
+            # Stays as it is: received, once.
+            erase = referral_pb2.EraseContentRequest(referral_id=referral.id)
+            await stub.EraseContent(erase)
         ((_, latency),) = told.points("onward.delivery.latency").items()
         assert latency.count == 1, "the test referral does not count"
         assert 90 <= latency.sum < 100
