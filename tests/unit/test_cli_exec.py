@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from onward.cli._handler import Answer, NotStoredError, Program, read_answer
+from onward.cli._answer import Answer, read_answer
+from onward.cli._program import NotStoredError, Program
 from onward.core.errors import MalformedError
 
 
@@ -27,6 +28,15 @@ async def test_content_goes_to_standard_input_and_nowhere_else() -> None:
     )
     output = await program(script).run(b"told in confidence", {"ONWARD_ID": "7"})
     assert json.loads(output) == ["told in confidence", False, "7"]
+
+
+async def test_facts_of_somebody_else_are_not_passed_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TRACEPARENT", "stale")
+    script = "import os; print(os.environ.get('TRACEPARENT'))"
+    assert await program(script).run(b"", {}) == b"None\n"
+    assert await program(script).run(b"", {"TRACEPARENT": "new"}) == b"new\n"
 
 
 async def test_another_exit_code_means_not_stored() -> None:

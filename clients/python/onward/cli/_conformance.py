@@ -10,5 +10,5 @@ from onward.core.conformance import answer
 def serve() -> None:
     """Answers line by line until the input ends."""
     for line in sys.stdin.buffer:
-        sys.stdout.write(answer(line.decode(errors="replace")) + "\n")
+        sys.stdout.write(answer(line.decode(errors="surrogateescape")) + "\n")
         sys.stdout.flush()

@@ -17,19 +17,13 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from onward._files import make_private_dir, write_atomically
+from onward.cli._answer import Answer, Transfer, read_answer
 from onward.cli._connection import connected
 from onward.cli._errors import exit_of, told
-from onward.cli._handler import (
-    Answer,
-    NotStoredError,
-    Program,
-    Transfer,
-    facts_of,
-    read_answer,
-)
 from onward.cli._messages import members_of, to_members, value_of, word_of
 from onward.cli._names import short_name
 from onward.cli._output import print_json, print_line, say
+from onward.cli._program import NotStoredError, Program, facts_of
 from onward.cli._records import print_logged, record_of
 from onward.cli._routing import changes_of
 from onward.cli.exits import Exit

@@ -77,7 +77,7 @@ def receive(
     """
     import shlex
 
-    from onward.cli._handler import Program
+    from onward.cli._program import Program
     from onward.cli._receive import Wish
     from onward.cli._receive import receive as receive_all
 

@@ -9,8 +9,8 @@ The program runs once for each delivery and each retraction.
   there, nor among the arguments.
 * Exit code 0 says that it is stored safely. Only then is ``Received`` logged. After
   another one nothing is: the lease lapses, and the delivery comes again.
-* Standard output is empty, or one JSON object of the form of :class:`Answer`: what the
-  agency has to say about the referral, logged right after ``Received``.
+* Standard output is empty, or one JSON object: what the agency has to say about the
+  referral (``onward.cli._answer``), logged right after ``Received``.
 """
 
 from __future__ import annotations
@@ -23,11 +23,8 @@ from asyncio.subprocess import PIPE
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, Self
+from typing import Final, Self
 
-import msgspec
-
-from onward.cli import words
 from onward.cli._messages import word_of
 from onward.client import Incoming, Retracted
 from onward.core.errors import MalformedError
@@ -37,64 +34,6 @@ _GRACE: Final = 5.0
 """Seconds that a program is given to end when it is told to."""
 
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}(-[0-9a-f]+){3,}")
-
-
-class _Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A part of an answer."""
-
-
-class Acknowledge(_Said, frozen=True):
-    """A person has read it.
-
-    Attributes:
-        reader_role: the person's role, never a name.
-    """
-
-    reader_role: str
-
-
-class Decline(_Said, frozen=True):
-    """The agency does not take responsibility."""
-
-    reason: words.DeclineReason
-    suggested_agency: str = ""
-
-
-class Transfer(_Said, frozen=True):
-    """The agency passes it on.
-
-    Attributes:
-        recipients: SPIFFE IDs of who gets it.
-        referral: what is different, as members of ``onward.v1.Referral``.
-    """
-
-    recipients: list[str]
-    referral: dict[str, Any] = msgspec.field(default_factory=dict)
-
-
-class Outcome(_Said, frozen=True):
-    """What came of it."""
-
-    code: words.OutcomeCode
-    closes: bool = False
-
-
-class Reply(_Said, frozen=True):
-    """What was done about a retraction."""
-
-    action: words.RetractionAction
-    citation: str = ""
-
-
-class Answer(_Said, frozen=True):
-    """What a program says on its standard output; logged in this order."""
-
-    acknowledge: Acknowledge | None = None
-    take: bool = False
-    decline: Decline | None = None
-    transfer: Transfer | None = None
-    outcome: Outcome | None = None
-    reply: Reply | None = None
 
 
 class NotStoredError(Exception):
@@ -129,8 +68,9 @@ class Program:
         Raises:
             NotStoredError: it ended with another code than 0.
         """
+        own = {name: text for name, text in os.environ.items() if name not in FACTS}
         process = await asyncio.create_subprocess_exec(
-            *self.argv, stdin=PIPE, stdout=PIPE, env={**os.environ, **facts}
+            *self.argv, stdin=PIPE, stdout=PIPE, env={**own, **facts}
         )
         try:
             output, _ = await process.communicate(content)
@@ -139,25 +79,6 @@ class Program:
         if process.returncode != 0:
             raise NotStoredError(f"the program ended with {process.returncode}")
         return output
-
-
-def read_answer(output: bytes) -> Answer:
-    """Reads what a program said; nothing is an answer too.
-
-    Raises:
-        MalformedError: it is no answer.
-    """
-    if not output.strip():
-        return Answer()
-    try:
-        return msgspec.json.decode(output, type=Answer)
-    except msgspec.ValidationError as error:
-        place = str(error).partition(" - at ")[2] or "`$`"  # not what stands there
-        raise MalformedError(
-            f"the program's answer has not the form of one, at {place}"
-        ) from None
-    except msgspec.DecodeError:
-        raise MalformedError("the program's answer is not JSON") from None
 
 
 def facts_of(item: Incoming | Retracted) -> dict[str, str]:
