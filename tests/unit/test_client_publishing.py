@@ -24,6 +24,7 @@ from onward.core.errors import (
     QuotaError,
     Reason,
     StateError,
+    TooLargeError,
     UnavailableError,
     VerificationError,
 )
@@ -146,6 +147,19 @@ async def test_large_content_is_uploaded_first(
     assert exchange.calls["PutContent"] >= 2
     body = published.referral.message.referral
     assert len(exchange.content[body.content_digest]) == body.content_size
+
+
+async def test_an_upload_that_is_refused_says_why(
+    exchange: FakeExchange, hotline: Client
+) -> None:
+    tip = sample_tip()
+    tip.attachments.add(data=os.urandom(1_500_000))
+    error = TooLargeError("the content", 1_500_000, 1_000_000)
+    refusal = Failure(grpc.StatusCode.INVALID_ARGUMENT, error)
+    exchange.failures["PutContent"] = [refusal] * 100
+    for _ in range(10):  # the refusal comes at any time of the upload
+        with pytest.raises(TooLargeError, match="1000000"):
+            await hotline.publish(tip, **sample_routing(OHIO))
 
 
 async def test_repeats_the_same_bytes_until_it_is_answered(

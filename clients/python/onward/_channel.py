@@ -1,15 +1,13 @@
 """The channel to the exchange, and calls that outlast its absence.
 
-Every call of the contract may be repeated with the same bytes, so what fails for the
-moment is repeated: by gRPC within a fraction of a second when the connection was cut,
-and by :class:`Caller` with growing pauses until the deadline. A stream is opened again
-for as long as its reader wants it.
+Every call of the contract may be repeated with the same bytes, so :class:`Caller`
+repeats what fails for the moment, with growing pauses until the deadline. A stream is
+opened again for as long as its reader wants it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -36,33 +34,10 @@ _LONGEST_PAUSE: Final = 10.0
 _MAX_DOUBLINGS: Final = 16
 _MAX_RESPONSE: Final = 64 * 1024 * 1024
 
-_RETRY_POLICY: Final = {
-    "methodConfig": [
-        {
-            "name": [
-                {"service": f"onward.v1.{service}Service"}
-                for service in (
-                    "Capability",
-                    "Custody",
-                    "Directory",
-                    "Enrollment",
-                    "Log",
-                    "Referral",
-                )
-            ],
-            "retryPolicy": {
-                "maxAttempts": 3,
-                "initialBackoff": "0.05s",
-                "maxBackoff": "0.2s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ],
-}
-
 _OPTIONS: Final[Sequence[tuple[str, str | int]]] = (
-    ("grpc.service_config", json.dumps(_RETRY_POLICY)),
+    # gRPC's own retries abort the whole process (grpcio 1.85: "ILLEGAL STATE") when a
+    # server ends an upload early. Caller repeats calls, and knows RetryInfo as well.
+    ("grpc.enable_retries", 0),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.initial_reconnect_backoff_ms", 200),

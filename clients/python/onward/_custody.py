@@ -189,7 +189,22 @@ class Custody:
         child: referral_pb2.PublishRequest | None = None,
     ) -> tuple[Logged, referral_pb2.PublishResponse]:
         """Signs and logs a draft; returns it with what was said of the child."""
+        try:
+            return await self._sign_and_submit(draft, child)
+        except StateError as error:
+            if error.reason != Reason.ERROR_REASON_KEY_NOT_VALID:
+                raise
+        # Another process of this home has replaced our keys since we asked for them.
+        await self._session.directory.member(self._session.member, fresh=True)
+        return await self._sign_and_submit(draft, child)
+
+    async def _sign_and_submit(
+        self,
+        draft: statement_pb2.Statement,
+        child: referral_pb2.PublishRequest | None,
+    ) -> tuple[Logged, referral_pb2.PublishResponse]:
         session = self._session
+        draft.id = session.new_id()
         signed = await session.sign(draft)
         response = await session.call(
             session.referrals.SubmitStatement,

@@ -64,6 +64,8 @@ _CUT: Final = (
     "the exchange closed the connection: if it does so again, it does not accept this "
     "member's certificate, or speaks no TLS 1.3; 'onward doctor' tells them apart"
 )
+# What gRPC says when a stream ended while we wrote to it; sometimes the only thing.
+_CUT_WHILE_WRITING: Final = "Internal error from Core"
 # What gRPC says when the peer ends a TLS connection: a refused client certificate
 # looks no other in TLS 1.3, where the handshake is over before it is judged.
 _CUT_PHRASES: Final = ("socket closed", "connection reset", "broken pipe")
@@ -153,6 +155,8 @@ def _error(
 def _connection_error(error: grpc.aio.AioRpcError) -> OnwardError:
     """Explains a failure that no exchange has given a reason for."""
     said = error.details() or ""
+    if said == _CUT_WHILE_WRITING:
+        return UnavailableError(_NO_REASON, "the exchange ended the upload")
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         message = "the exchange did not answer in time"
     elif error.code() is not grpc.StatusCode.UNAVAILABLE:

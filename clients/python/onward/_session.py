@@ -175,14 +175,13 @@ class Session:
         """Completes a statement with what all have in common, and signs it.
 
         Args:
-            draft: body, ``referral_id`` and ``previous``; the ``id`` if it has one.
+            draft: its ``id``, body, ``referral_id`` and ``previous``.
 
         Raises:
             MalformedError: the body is not well-formed.
             StateError: this home holds no key that is in force.
         """
         seen = await self.log.recent()
-        draft.id = draft.id or self.new_id()
         draft.issuer = self.member
         draft.made_time.FromDatetime(self.clock())
         draft.seen.CopyFrom(

@@ -25,7 +25,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from os import PathLike
 from secrets import token_bytes
-from typing import Unpack
+from typing import Final, Unpack
 
 from onward import _publishing
 from onward._admin import Admin
@@ -81,6 +81,10 @@ __all__ = [
     "Transferred",
     "Watched",
 ]
+
+_KEYS_HAVE_CHANGED: Final = frozenset(
+    {Reason.ERROR_REASON_SEALED_KEYS_MISMATCH, Reason.ERROR_REASON_KEY_NOT_VALID}
+)
 
 
 class Client:
@@ -164,9 +168,11 @@ class Client:
             prepared = await self.prepare_referral(tip, **routing)
             return await self.publish_prepared(prepared, traceparent=traceparent)
         except StateError as error:
-            if error.reason != Reason.ERROR_REASON_SEALED_KEYS_MISMATCH:
+            if error.reason not in _KEYS_HAVE_CHANGED:
                 raise
-        # A recipient has other keys since we asked. The refused referral is nowhere.
+        # A recipient, or this member in another process of the home, has other keys
+        # since we asked. The refused referral is nowhere, so it may have another id.
+        await self._session.directory.member(self.member, fresh=True)
         prepared = await self._prepare(tip, routing, fresh=True)
         return await self.publish_prepared(prepared, traceparent=traceparent)
 
