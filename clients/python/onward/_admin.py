@@ -11,8 +11,8 @@ from onward.v1.admin_pb2_grpc import AdminServiceStub
 class Admin:
     """The operator's calls. Each change is a logged statement, returned verified.
 
-    When the answer to ``add_member`` gets lost, the member is there and its token is not:
-    repeating it fails with ``MEMBER_EXISTS``, and ``issue_token`` gives another one.
+    When the answer to ``add_member`` gets lost, the member is there and its token is
+    not: repeating it fails with ``MEMBER_EXISTS``, and ``issue_token`` gives another.
     """
 
     def __init__(self, session: Session) -> None:
