@@ -155,7 +155,9 @@ class Records:
         ]
         chain.sort(key=lambda entry: entry.log_index)
         directory = await self._directory_of(chain)
-        return await self._assemble(referral_id, chain, directory)
+        sees_all = caller.name in row.watchers or _AUDITOR in caller.entry.roles
+        recipient = "" if sees_all else caller.name
+        return await self._assemble(referral_id, chain, directory, recipient)
 
     async def chains(
         self, caller: Caller, after_index: int, limit: int
@@ -229,6 +231,7 @@ class Records:
         referral_id: str,
         chain: Sequence[StatementRow],
         directory: Sequence[StatementRow],
+        recipient: str,
     ) -> bytes:
         """Puts a bundle together, everything up to one checkpoint."""
         head = self._ledger.head()
@@ -242,7 +245,9 @@ class Records:
             )
             for size, root in needed_sizes(head.note, [*statements, *members]).items()
         ]
-        return build_bundle(referral_id, head.note, statements, members, proofs)
+        return build_bundle(
+            referral_id, head.note, statements, members, proofs, recipient
+        )
 
     async def _with_receipts(
         self, rows: Sequence[StatementRow], head: CheckpointRow

@@ -58,12 +58,19 @@ def json_object(text: str | bytes, what: str) -> dict[str, object]:
     try:
         # json.loads would guess the encoding of bytes.
         decoded = text.decode() if isinstance(text, bytes) else text
-        value = json.loads(decoded, object_pairs_hook=_unique)
+        value = json.loads(
+            decoded, object_pairs_hook=_unique, parse_constant=_no_constant
+        )
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise MalformedError(f"{what} is not a JSON object with unique names")
     return value
+
+
+def _no_constant(name: str) -> None:
+    """Refuse what is not JSON, though Python reads it: NaN and the infinities."""
+    raise ValueError(name)
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from onward.core.errors import Reason, StateError, UnknownError
+from onward.core.errors import MalformedError, Reason, StateError, UnknownError
 from onward.core.keys import StatementPublicKey
 from onward.core.sealing import ContentPublicKey
 from onward.v1 import directory_pb2, vocabulary_pb2
@@ -56,8 +56,7 @@ class Validity:
     def problem(self, at: datetime) -> str:
         """Returns why the key may not be used at a time, or an empty string."""
         if self.status != _ACTIVE_KEY:
-            name = vocabulary_pb2.KeyStatus.Name(self.status)
-            return f"is {name.removeprefix('KEY_STATUS_').lower()}"
+            return f"is {_status_name(self.status)}"
         if at < self.not_before:
             return f"is not valid before {self.not_before.isoformat()}"
         if at >= self.not_after:
@@ -84,6 +83,9 @@ class StatementKeySet:
         parsed = {}
         for key in keys:
             public = StatementPublicKey.from_jwk(key.jwk)
+            if public.key_id != key.key_id:
+                message = f"the directory has a key of {owner} under another key's id"
+                raise MalformedError(message, field="key_id")
             parsed[public.key_id] = (public, _validity(key))
         return cls(owner, MappingProxyType(parsed))
 
@@ -198,6 +200,14 @@ class DirectoryHistory:
                 metadata={"member": name},
             )
         return self._entries[name][place - 1]
+
+
+def _status_name(status: vocabulary_pb2.KeyStatus.ValueType) -> str:
+    """Returns a status as people read it, known to this version or not."""
+    if status not in vocabulary_pb2.KeyStatus.values():
+        return f"of a status that this version does not know, {status}"
+    name = vocabulary_pb2.KeyStatus.Name(status)
+    return name.removeprefix("KEY_STATUS_").lower()
 
 
 def _validity(

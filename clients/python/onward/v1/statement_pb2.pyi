@@ -927,7 +927,8 @@ Global___DirectoryChange: _TypeAlias = DirectoryChange  # noqa: Y015
 class KeyChange(_message.Message):
     """The exchange's statement keys are, from this log entry on, exactly `keys`. The log's
     first entry is a `KeyChange` signed with a key that it introduces itself, and is
-    trusted through the log key; each later one is signed with a key in force before it.
+    trusted through the log key; each later one is signed with a key in force before it,
+    and its `previous` names the change before it.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
