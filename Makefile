@@ -20,7 +20,7 @@ demo: $(READY) ## run an exchange and follow five tips through it
 	@$(BIN)/python tools/demo.py
 
 test: $(READY) ## run the tests; ARGS="-k name" narrows them
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest --numprocesses auto --dist worksteal $(ARGS)
 
 check: $(READY) ## lint, types, import directions, contract, generated code, links
 	$(BIN)/ruff check

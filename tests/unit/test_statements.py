@@ -42,7 +42,7 @@ def unb64(text: str) -> bytes:
     return urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
-def statement(**fields: Any) -> Statement:  # noqa: ANN401 - as the message takes
+def statement(**fields: Any) -> Statement:
     """A Decline, with fields replaced; those given as None are left out."""
     values = {
         "id": STATEMENT_ID,
