@@ -11,7 +11,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-ver
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check proto bench lock clean
+.PHONY: help demo test check proto docs bench lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ demo: $(READY) ## run an exchange and follow five tips through it
 test: $(READY) ## run the tests; ARGS="-k name" narrows them
 	@$(BIN)/pytest --numprocesses auto --dist worksteal $(ARGS)
 
-check: $(READY) ## lint, types, import directions, contract, generated code, links
+check: $(READY) ## lint, types, import directions, contract, generated files, links
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -31,11 +31,15 @@ check: $(READY) ## lint, types, import directions, contract, generated code, lin
 	$(BIN)/buf format --diff --exit-code proto
 	$(BIN)/python tools/protos.py breaking
 	$(BIN)/python tools/protos.py drift
+	$(BIN)/python tools/docs.py --check
 	$(BIN)/python tools/links.py
 
 proto: $(READY) ## format proto/ and regenerate the stubs
 	$(BIN)/buf format --write proto
 	$(BIN)/python tools/protos.py generate
+
+docs: $(READY) ## write the reference pages that the code determines
+	@$(BIN)/python tools/docs.py
 
 bench: $(READY) ## measure, beside a bare gRPC echo in the same run
 	@$(BIN)/python -m bench

@@ -1,7 +1,7 @@
 """What a program of ``receive --exec`` says: statements of its agency, as JSON.
 
-Each member of the object is one statement. They are logged in the order in which they
-stand here, whatever their order in the JSON, since custody has only this one.
+Each member of the object is one statement. They are logged in the order in which
+:class:`Answer` lists them, whatever their order in the JSON: custody has no other.
 """
 
 from __future__ import annotations

@@ -5,12 +5,16 @@ The program runs once for each delivery and each retraction.
 * Standard input is the tip, as JSON (``onward.v1.Tip``, with the words of the
   vocabulary); empty for a retraction.
 * The environment holds what the exchange knows as well: ``ONWARD_EVENT`` (``referral``
-  or ``retraction``), ``ONWARD_REFERRAL_ID`` and more: :data:`FACTS`. Content is never
-  there, nor among the arguments.
+  or ``retraction``), ``ONWARD_REFERRAL_ID`` and more. Content is never there, nor among
+  the arguments.
 * Exit code 0 says that it is stored safely. Only then is ``Received`` logged. After
-  another one nothing is: the lease lapses, and the delivery comes again.
+  another one nothing is: the lease lapses, and the delivery comes again. A retraction
+  comes again on the next connection, for as long as it waits for a reply.
 * Standard output is empty, or one JSON object: what the agency has to say about the
-  referral (``onward.cli._answer``), logged right after ``Received``.
+  referral, logged right after ``Received``.
+
+Delivery is at least once: a program may be given the same referral again, for example
+when the machine lost power after it was stored and before ``Received`` was logged.
 """
 
 from __future__ import annotations
