@@ -1,8 +1,13 @@
-"""The how-to pages: what they tell people to type is run here."""
+"""The how-to pages: what they tell people to type is run here.
+
+Some pages have test files of their own: those about certificates and about running an
+exchange.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import subprocess
@@ -12,35 +17,23 @@ from pathlib import Path
 
 import pytest
 
-from onward.client import Client
-from onward.core.verify import verify_bundle
-from tests.exchange.test_submission import acknowledged
-from tests.support.process import HOTLINE, POLICE, ExchangeProcess
-from tests.support.world import open_world, populate
+from onward.core.verify import STEPS, verify_bundle
+from tests.support.pages import BIN, DOCS, ROOT, SECONDS, Step, blocks, run, session
+from tests.support.process import HOTLINE, POLICE, ExchangeProcess, command
 
-ROOT = Path(__file__).parents[2]
-HOW_TO = ROOT / "docs" / "how-to"
-SAMPLE = ROOT / "docs" / "samples" / "NH-0001.json"
+SAMPLE = DOCS / "samples" / "NH-0001.json"
+REFERRAL = (
+    *("--to", POLICE, "--subject", "ADULT", "--jurisdiction", "US-OH"),
+    *("--urgency", "IMMINENT_DANGER", "--urgency-reason", "may leave at any moment"),
+    *("--basis", "IMMINENT_DANGER"),
+)
 
-
-def blocks(page: str, language: str) -> list[str]:
-    """Returns the code blocks of a page in one language."""
-    text = (HOW_TO / page).read_text("utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+pytestmark = pytest.mark.timeout(SECONDS + 30)
 
 
-@pytest.fixture
-async def bundle(tmp_path: Path) -> Path:
-    """A folder with ``bundle.json`` in it, and nothing else."""
-    (tmp_path / "exchange").mkdir()
-    async with open_world(tmp_path / "exchange") as world:
-        await populate(world)
-        chain = await acknowledged(world)
-        data = await world.records.bundle(world.caller(HOTLINE), chain.referral_id)
-    folder = tmp_path / "work"
-    folder.mkdir()
-    (folder / "bundle.json").write_bytes(data)
-    return folder
+def page(name: str) -> str:
+    """Returns the text of a page."""
+    return (DOCS / "how-to" / name).read_text("utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +46,7 @@ def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExchangeProce
     for name, target in (
         ("hotline", founded.home(HOTLINE).path),
         ("police", founded.home(POLICE).path),
-        ("docs", ROOT / "docs"),
+        ("docs", DOCS),
         ("NH-0001.json", SAMPLE),
     ):
         (folder / name).symlink_to(target)
@@ -61,63 +54,106 @@ def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExchangeProce
     founded.stop()
 
 
-def shell(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
-    """Runs a script as a person would, and stops at the first failure."""
-    return subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=folder,
-        env=os.environ
-        | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        check=False,
+def publish(exchange: ExchangeProcess) -> str:
+    """Publishes the sample tip; returns the referral's id."""
+    home = str(exchange.folder / "hotline")
+    told = command(
+        "onward", "publish", str(SAMPLE), "--home", home, "--json", *REFERRAL
     )
+    referral_id: str = json.loads(told)["referral_id"]
+    return referral_id
 
 
-def test_openssl_verifies_a_statement_from_a_bundle(bundle: Path) -> None:
-    script = "\n".join(blocks("verify-without-our-software.md", "sh"))
-    done = shell(bundle, script)
-    assert done.returncode == 0, done.stderr
-    assert "Signature Verified Successfully" in done.stdout
-    signed = bundle / "signed-bytes"
-    data = bytearray(signed.read_bytes())
-    data[len(data) // 2] ^= 1
-    signed.write_bytes(data)
-    (check,) = re.findall(r"^openssl pkeyutl .*$", script, re.MULTILINE)
-    again = shell(bundle, check)
-    assert again.returncode != 0
-    assert "Signature Verified Successfully" not in again.stdout
+@pytest.fixture(scope="module")
+def taken(exchange: ExchangeProcess) -> str:
+    """The id of a referral that the police took."""
+    referral_id = publish(exchange)
+    home = "--home", str(exchange.folder / "police")
+    command("onward", "receive", "--drain", *home)
+    command("onward", "ack", referral_id, "--role", "watch officer", *home)
+    command("onward", "take", referral_id, *home)
+    return referral_id
 
 
-def test_a_jose_library_verifies_a_statement_from_a_bundle(bundle: Path) -> None:
-    shell(bundle, "\n".join(blocks("verify-without-our-software.md", "sh")))
-    (program,) = blocks("verify-without-our-software.md", "python")
+@pytest.fixture
+def bundle(exchange: ExchangeProcess, taken: str, tmp_path: Path) -> Path:
+    """A folder with a bundle, its trust file and ``protoc``, and nothing of ours."""
+    home = "--home", str(exchange.folder / "hotline")
+    command("onward", "bundle", taken, "--out", str(tmp_path / "bundle.json"), *home)
+    (tmp_path / "trust.txt").write_text(exchange.home(HOTLINE).trust)
+    (tmp_path / "proto").symlink_to(ROOT / "proto")
+    protoc = tmp_path / "protoc"
+    protoc.write_text(f'#!/bin/sh\nexec {sys.executable} -m grpc_tools.protoc "$@"\n')
+    protoc.chmod(0o700)
+    return tmp_path
+
+
+def shows_what_it_prints(steps: list[Step]) -> None:
+    """Requires that each block printed what the page shows."""
+    for step in steps:
+        assert step.is_as_shown, step
+
+
+def test_a_bundle_is_verified_without_our_software(bundle: Path) -> None:
+    path = {"PATH": f"{bundle}:{BIN}:{os.environ['PATH']}"}
+    text = page("verify-without-our-software.md")
+    steps = session(text, bundle, path, languages=("sh", "python"))
+    said = "".join(step.printed for step in steps)
+    assert said.count("Signature Verified Successfully") == 2
+    assert re.search(r"^verified \d+ bytes$", said, re.MULTILINE)
+    assert re.search(
+        r"^index \d+ is in national.example/log of size \d+$", said, re.MULTILINE
+    )
+    assert f'issuer: "{HOTLINE}"' in said
+    for name, key in (("signed-bytes", "key"), ("checkpoint", "log")):
+        signed = bundle / name
+        data = bytearray(signed.read_bytes())
+        data[len(data) // 2] ^= 1
+        signed.write_bytes(data)
+        (check,) = re.findall(
+            rf"^openssl pkeyutl .*{key}.pem(?:.*\\\n)?.*$", text, re.MULTILINE
+        )
+        code, said = run(check, bundle, {})
+        assert code != 0
+        assert "Signature Verified Successfully" not in said
+
+
+def test_the_proof_of_inclusion_is_checked_without_our_software(bundle: Path) -> None:
+    *_, program = blocks(page("verify-without-our-software.md"), "python")
+    path = bundle / "bundle.json"
+    members = json.loads(path.read_bytes())
+    first = members["statements"][0]
+    first["receipt"] = first["receipt"].replace("index ", "index 1")
+    path.write_text(json.dumps(members))
     done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=bundle,
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, "-c", program], cwd=bundle, capture_output=True, check=False
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("verified ")
+    assert b"AssertionError" in done.stderr
+
+
+def test_verifying_a_bundle_is_as_described(
+    exchange: ExchangeProcess, taken: str
+) -> None:
+    text = page("verify-a-bundle.md")
+    trust = exchange.folder / "trust.txt"
+    trust.write_text(exchange.home(HOTLINE).trust)
+    shows_what_it_prints(session(text, exchange.folder, {"ID": taken}))
+    questions = re.findall(r"^\| (\w+) \| [A-Z][^|]*\? \|$", text, re.MULTILINE)
+    assert questions == list(STEPS.values())
 
 
 WITHOUT_SDK = "write-a-client-without-the-sdk.md"
 
 
-async def test_a_client_without_the_sdk_publishes_and_receives(
-    exchange: ExchangeProcess,
+def test_a_client_without_the_sdk_publishes_and_receives(
+    exchange: ExchangeProcess, taken: str
 ) -> None:
-    done = shell(exchange.folder, "\n".join(blocks(WITHOUT_SDK, "sh")))
-    assert done.returncode == 0, done.stderr
-    (referral_id,) = re.findall(r"accepted (\S+)", done.stdout)
-    (shown,) = blocks(WITHOUT_SDK, "text")
-    assert done.stdout == re.sub(r"(?<=accepted )\S+", referral_id, shown)
-    home = exchange.home(HOTLINE)
-    async with Client.open(home.path) as client:
-        bundle = await client.bundle(referral_id)
-    report = verify_bundle(bundle, home.trust)
+    steps = session(page(WITHOUT_SDK), exchange.folder)
+    shows_what_it_prints(steps)
+    (referral_id,) = re.findall(r"accepted (\S+)", steps[-1].printed)
+    home = "--home", str(exchange.folder / "hotline")
+    data = command("onward", "bundle", referral_id, "--out", "-", *home).encode()
+    report = verify_bundle(data, exchange.home(HOTLINE).trust)
     assert report.exit_code == 0, report.summary()
     assert [delivery.state for delivery in report.deliveries] == ["RECEIVED"]
 
@@ -137,19 +173,19 @@ RECEIVE = {
 def test_clients_with_and_without_the_sdk_understand_each_other(
     exchange: ExchangeProcess, by: str, to: str
 ) -> None:
-    make, _ = blocks(WITHOUT_SDK, "sh")
+    make, _ = blocks(page(WITHOUT_SDK), "sh")
     script = f"{make}\nrm -rf tips police/NH-0001.txt\n{PUBLISH[by]}\n{RECEIVE[to]}"
-    done = shell(exchange.folder, script)
-    assert done.returncode == 0, done.stderr
-    assert "motel clerk" in done.stdout
+    code, said = run(script, exchange.folder, {})
+    assert code == 0, said
+    assert "motel clerk" in said
 
 
 def test_reflection_describes_the_exchange_to_a_member(
     exchange: ExchangeProcess,
 ) -> None:
-    program = "\n".join(
-        [*blocks(WITHOUT_SDK, "python"), *blocks(WITHOUT_SDK, "python reflection")]
-    )
+    client, reflection = "python", "python reflection"
+    text = page(WITHOUT_SDK)
+    program = "\n".join([*blocks(text, client), *blocks(text, reflection)])
     done = subprocess.run(
         [sys.executable, "-c", program, exchange.folder / "hotline"],
         capture_output=True,
