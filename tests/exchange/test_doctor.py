@@ -200,6 +200,12 @@ def damage(name: str, at: int) -> Callable[[Path], object]:
             "newest",
         ),
         (
+            lambda made: shutil.rmtree(made / "guard"),
+            "files",
+            "No such file",
+            "restore",
+        ),
+        (
             write("guard/head", lambda: b"77 " + b"ab" * 32 + b"\n"),
             "restore guard",
             "old copy",

@@ -32,7 +32,7 @@ def check_files(config: Config, _: Clock) -> Iterator[Finding]:
         config.keys.statement_key_file,
         config.keys.log_key_file,
         config.storage.database_file,
-        config.storage.guard_file,
+        *_guard(config),
     )
     wrong = [
         finding
@@ -70,6 +70,12 @@ def check_disk(config: Config, _: Clock) -> Iterator[Finding]:
         yield warning("disk space", detail, "free some, or move to a larger disk")
     else:
         yield fine("disk space", detail)
+
+
+def _guard(config: Config) -> list[Path]:
+    """Returns the guard's file; without it, that is for whoever looks at the log."""
+    file = config.storage.guard_file
+    return [file] if file.exists() or not file.parent.is_dir() else []
 
 
 def _look(path: Path, *, private: bool) -> Finding | None:
