@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from onward_server.storage.contract import Batch
+from onward_server.storage.contract import UploadRow
 from onward_server.storage.sqlite import SqliteStore, open_sqlite
+from tests.storage.scribe import OHIO, Scribe
 
 
 class Vault:
@@ -21,18 +22,24 @@ class Vault:
     def __init__(self, store: SqliteStore, path: Path) -> None:
         self.store = store
         self.path = path
+        self._scribe = Scribe()
 
     async def keep(self, *contents: bytes) -> list[bytes]:
-        """Keeps contents; returns their digests."""
+        """Publishes referrals with these contents; returns the contents' digests."""
         digests = [sha256(content).digest() for content in contents]
-        async with self.store.writing() as writer:
-            pairs = list(zip(digests, contents, strict=True))
-            await writer.write(Batch(contents=pairs))
+        for digest, content in zip(digests, contents, strict=True):
+            self._scribe.publish(
+                f"r{len(self._scribe.referrals)}",
+                OHIO,
+                content=content,
+                content_digest=digest,
+            )
+        await self._scribe.commit(self.store)
         return digests
 
     async def erase(self, *digests: bytes) -> None:
-        async with self.store.writing() as writer:
-            await writer.write(Batch(erase_contents=list(digests)))
+        self._scribe.batch.erase_contents += digests
+        await self._scribe.commit(self.store)
 
     def secrets(self) -> dict[bytes, bytes]:
         """Returns the secret of each content that has not been erased."""
@@ -40,6 +47,7 @@ class Vault:
             found = look.execute(
                 "SELECT digest, secret FROM contents"
                 " JOIN content_secrets USING (content_id)"
+                " WHERE secret <> zeroblob(32)"
             )
             return dict(found.fetchall())
 
@@ -76,10 +84,11 @@ async def test_secret_is_gone_with_the_commit(vault: Vault) -> None:
 
 
 async def test_dropped_upload_is_erased_too(vault: Vault) -> None:
-    (digest,) = await vault.keep(b"dropped")
-    secret = vault.secrets()[digest]
-    with closing(sqlite3.connect(vault.path)) as connection, connection:
-        connection.execute("UPDATE contents SET uploaded_ms = 100")
+    upload = UploadRow(sha256(b"dropped").digest(), OHIO, 100)
+    async with vault.store.writing() as writer:
+        await writer.put_chunk(upload, 0, b"dropped")
+    secret = vault.secrets()[upload.digest]
+    assert secret in vault.bytes()
     async with vault.store.writing() as writer:
         assert await writer.drop_uploads(101) == 1
     assert secret not in vault.bytes()
@@ -104,7 +113,10 @@ async def test_no_secret_is_left_after_much_coming_and_going(vault: Vault) -> No
     assert all(secrets[digest] in left for digest in secrets.keys() - set(erased))
 
 
-async def test_reader_of_an_older_state_only_delays_it(vault: Vault) -> None:
+@pytest.mark.parametrize("then", ["commit", "backup"])
+async def test_reader_of_an_older_state_only_delays_it(
+    vault: Vault, tmp_path: Path, then: str
+) -> None:
     (erased,) = await vault.keep(b"erased")
     secret = vault.secrets()[erased]
     with closing(
@@ -115,7 +127,10 @@ async def test_reader_of_an_older_state_only_delays_it(vault: Vault) -> None:
         await vault.erase(erased)
         assert await vault.store.content(erased) is None
         assert secret in vault.bytes()
-    await vault.keep(b"the next commit")
+    if then == "commit":
+        await vault.keep(b"the next one")
+    else:
+        await vault.store.backup(str(tmp_path / "backup"))
     assert secret not in vault.bytes()
 
 

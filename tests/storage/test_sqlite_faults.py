@@ -124,6 +124,14 @@ async def test_what_was_reported_survives_kill(path: Path, commits: int) -> None
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+async def test_commits_wait_for_the_disk(sqlite: SqliteStore) -> None:
+    assert sqlite._writer is not None
+    for pragma, value in (("journal_mode", "wal"), ("synchronous", 2)):
+        cursor = await sqlite._writer.execute(f"PRAGMA {pragma}")
+        assert await cursor.fetchone() == (value,)
+        await cursor.close()
+
+
 async def test_writer_locked_out_by_another_program(
     path: Path, sqlite: SqliteStore, scribe: Scribe
 ) -> None:

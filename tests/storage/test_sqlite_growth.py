@@ -31,23 +31,36 @@ SCANNED = {
 
 END = 10**9
 
+RARE = "spiffe://national.example/agency/rare"
+
 READS: dict[str, Callable[[SqliteStore], Awaitable[Any]]] = {
     "head": lambda store: store.head(),
     "checkpoint": lambda store: store.checkpoint(2),
     "checkpoints_covering": lambda store: store.checkpoints_covering([0, 3]),
+    "tiles": lambda store: store.tiles([(0, 0)]),
     "statements": lambda store: store.statements([0, 1, 2, 3]),
+    "find_statement": lambda store: store.find_statement(b"\0" * 32),
     "digests": lambda store: store.digests(4, 8),
     "chain": lambda store: store.chain("r2"),
+    "history": lambda store: store.history("directory_change", RARE),
     "referral": lambda store: store.referral("r2"),
     "children": lambda store: store.children("r2"),
     "deliveries": lambda store: store.deliveries(["r1", "r2"]),
     "published": lambda store: store.published(HOTLINE, END, 5),
+    "published, rarely": lambda store: store.published(RARE, END, 5),
     "received": lambda store: store.received(OHIO, END, 5),
+    "received, rarely": lambda store: store.received(RARE, END, 5),
     "in_jurisdictions": lambda store: store.in_jurisdictions(["US", "US-OH"], 0, 5),
+    "in_jurisdictions, rare": lambda store: store.in_jurisdictions(["CA"], -1, 5),
     "retractions_pending": lambda store: store.retractions_pending(OHIO),
     "feed": lambda store: store.feed(HOTLINE, 0, 5),
+    "feed, rarely": lambda store: store.feed(RARE, -1, 5),
     "content": lambda store: store.content(b"\0" * 32),
     "expired": lambda store: store.expired(END, 5),
+    "expired, rarely": lambda store: store.expired(10, 5),
+    "members": lambda store: store.members(),
+    "token": lambda store: store.token("t1"),
+    "member_tokens": lambda store: store.member_tokens(OHIO),
     "state_counts": lambda store: store.state_counts(),
     "oldest_waiting": lambda store: store.oldest_waiting(),
 }
@@ -56,6 +69,7 @@ READS: dict[str, Callable[[SqliteStore], Awaitable[Any]]] = {
 async def claim(store: SqliteStore) -> None:
     async with store.writing() as writer:
         await writer.claim(OHIO, "a", 5, 100, 200)
+        await writer.claim(RARE, "b", 5, 100, 200)
         await writer.release("a")
         await writer.release_all()
 
@@ -83,7 +97,11 @@ async def sqlite(tmp_path: Path) -> AsyncIterator[SqliteStore]:
 
 
 async def grow(store: SqliteStore, scribe: Scribe, size: int) -> None:
-    """Publishes referrals until there are so many; all are waiting."""
+    """Publishes referrals until there are so many; all are waiting, one is rare."""
+    if not scribe.referrals:
+        scribe.say("directory_change", subject=RARE)
+        scribe.publish("r0", RARE, publisher=RARE, jurisdiction="CA-ON", expire_ms=5)
+        scribe.batch.feed.append((RARE, 0))
     while len(scribe.referrals) < size:
         for _ in range(100):
             number = len(scribe.referrals)

@@ -30,8 +30,7 @@ class ReaderPool:
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Runs work on the next free connection.
 
-        When the caller is cancelled, the work is interrupted, and its connection comes
-        back when it has ended.
+        When the caller is cancelled, the work is interrupted.
 
         Raises:
             UnavailableError: the pool was closed, or the disk failed.
@@ -41,17 +40,12 @@ class ReaderPool:
         await self._free.acquire()
         connection = self._idle.popleft()
         try:
-            result = await connection.run(work)
+            return await connection.run(work)
         except asyncio.CancelledError:
             await connection.interrupt()
-            settled = asyncio.ensure_future(connection.run(_nothing))
-            settled.add_done_callback(lambda _: self._put_back(connection))
             raise
-        except BaseException:
+        finally:
             self._put_back(connection)
-            raise
-        self._put_back(connection)
-        return result
 
     async def close(self) -> None:
         """Lets all work end that was asked for, and closes all connections."""
@@ -63,7 +57,3 @@ class ReaderPool:
     def _put_back(self, connection: Connection) -> None:
         self._idle.append(connection)
         self._free.release()
-
-
-def _nothing(connection: sqlite3.Connection) -> None:
-    """Is done when all work before it is."""
