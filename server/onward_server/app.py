@@ -11,23 +11,21 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import timedelta
 
+import grpc
 import structlog
 
-from onward.v1 import vocabulary_pb2
-from onward_server import telemetry as names
-from onward_server.background import Chore, Chores
+from onward_server import settings
+from onward_server.background import Chores
 from onward_server.config import Config
 from onward_server.exchange.clock import (
     Clock,
     Entropy,
     SystemClock,
     system_entropy,
-    to_datetime,
 )
 from onward_server.exchange.delivering import Delivering
 from onward_server.exchange.draft import Voice
@@ -36,11 +34,10 @@ from onward_server.exchange.erasing import Erasing
 from onward_server.exchange.gate import Gate
 from onward_server.exchange.guard import Guard
 from onward_server.exchange.ledger import Ledger
-from onward_server.exchange.limits import Limits
 from onward_server.exchange.log_reader import LogReader
 from onward_server.exchange.policy import DisclosurePolicy
 from onward_server.exchange.publishing import Publishing
-from onward_server.exchange.quotas import Allowance, Place, Quotas, Resource
+from onward_server.exchange.quotas import Quotas
 from onward_server.exchange.reading import Reader
 from onward_server.exchange.records import Records
 from onward_server.exchange.registry import Registry
@@ -48,7 +45,7 @@ from onward_server.exchange.submission import Submission
 from onward_server.exchange.watching import Watching
 from onward_server.exporting import configure_logging, make_telemetry
 from onward_server.material import Material, load_material, make_issuing
-from onward_server.observing import StorageState, observed, urgency_name
+from onward_server.observing import StorageState, observed
 from onward_server.readiness import ReadinessCheck
 from onward_server.services.admin import AdminService
 from onward_server.services.capability import CapabilityService, capabilities
@@ -58,23 +55,14 @@ from onward_server.services.enrollment import EnrollmentService
 from onward_server.services.health import Readiness
 from onward_server.services.log import LogService
 from onward_server.services.referral import ReferralDomain, ReferralService
-from onward_server.services.server import Port, Surroundings, make_server
-from onward_server.services.tls import Certificates, TlsFiles
+from onward_server.services.server import Surroundings, make_server
+from onward_server.services.tls import Certificates
 from onward_server.storage.contract import Store
 from onward_server.storage.sqlite import open_sqlite
 from onward_server.telemetry import Telemetry
+from onward_server.upkeep import Upkeep
 
-_API_MESSAGE = 4 * 1024 * 1024
-_ENROLMENT_MESSAGE = 64 * 1024
-_ENROLMENT_CONNECTION = 120.0
-_DAY = timedelta(days=1)
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_DELIVERY_STATES = {
-    state: name.removeprefix("DELIVERY_STATE_")
-    for name, state in vocabulary_pb2.DeliveryState.items()
-    if state
-}
-_URGENCIES = [urgency for urgency in vocabulary_pb2.Urgency.values() if urgency]
 
 _log = structlog.get_logger(__name__)
 
@@ -101,6 +89,23 @@ class Domain:
     registry: Registry
     enrolment: Enrolment
     log: LogReader
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The servers of an exchange, and what surrounds them.
+
+    Attributes:
+        servers: for members, and for enrolment.
+        numbers: their ports, in the same order.
+    """
+
+    servers: tuple[grpc.aio.Server, grpc.aio.Server]
+    numbers: tuple[int, int]
+    gate: Gate
+    readiness: Readiness
+    upkeep: Upkeep
+    chores: Chores
 
 
 async def build(
@@ -136,7 +141,8 @@ async def build(
         basis = Basis(
             config, material, clock, entropy, telemetry, storage, store, ledger
         )
-        return App(basis, _domain(basis), resources.pop_all())
+        domain = _domain(basis)
+        return App(basis, domain, _ports(basis, domain), resources.pop_all())
 
 
 async def run(config: Config) -> None:
@@ -166,41 +172,16 @@ class App:
         ledger: its ledger.
     """
 
-    def __init__(self, basis: Basis, domain: Domain, resources: AsyncExitStack) -> None:
+    def __init__(
+        self, basis: Basis, domain: Domain, ports: Ports, resources: AsyncExitStack
+    ) -> None:
+        self.ledger = basis.ledger
+        self.readiness = ports.readiness
+        self.api_port, self.enrolment_port = ports.numbers
         self._basis = basis
         self._domain = domain
+        self._ports = ports
         self._resources = resources
-        self.ledger = basis.ledger
-        self.readiness = Readiness()
-        self._gate = Gate(
-            basis.ledger.directory, basis.config.exchange.trust_domain, basis.clock
-        )
-        self._quotas = _quotas(basis)
-        around = Surroundings(self._gate, self._quotas, basis.telemetry, self.readiness)
-        self._certificates = _api_certificates(basis), _enrolment_certificates(basis)
-        api, self.api_port = make_server(
-            _api_port(basis.config),
-            _api_services(basis, domain),
-            self._certificates[0],
-            around,
-        )
-        enrolment, self.enrolment_port = make_server(
-            _enrolment_port(basis.config),
-            {"onward.v1.EnrollmentService": EnrollmentService(domain.enrolment)},
-            self._certificates[1],
-            around,
-        )
-        self._servers = api, enrolment
-        self._chores = Chores(basis.telemetry)
-        self._check = ReadinessCheck(
-            basis.ledger,
-            basis.storage,
-            self._certificates,
-            self._chores,
-            self.readiness,
-            basis.telemetry,
-            basis.clock,
-        )
 
     async def start(self) -> None:
         """Begins to answer.
@@ -210,10 +191,12 @@ class App:
                 history; nothing may be signed.
         """
         await self.ledger.start()
-        for server in self._servers:
+        for server in self._ports.servers:
             await server.start()
-        await self._check.examine()
-        await self._resources.enter_async_context(self._chores.running(self._routine()))
+        upkeep = self._ports.upkeep
+        await upkeep.readiness.examine()
+        running = self._ports.chores.running(upkeep.chores())
+        await self._resources.enter_async_context(running)
         _log.info(
             "app.started",
             exchange=self.ledger.exchange,
@@ -223,7 +206,10 @@ class App:
         )
 
     async def serve_until_stopped(self) -> None:
-        """Serves until SIGTERM or SIGINT, and then drains."""
+        """Serves until SIGTERM or SIGINT, and then drains.
+
+        A second signal ends the process at once.
+        """
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in _STOP_SIGNALS:
@@ -243,55 +229,17 @@ class App:
         """
         _log.info("app.draining", grace=grace)
         self.readiness.close()
-        self._gate.drain()
+        self._ports.gate.drain()
         self.ledger.hub.wake_all()
-        await asyncio.gather(*(server.stop(grace) for server in self._servers))
+        await asyncio.gather(*(server.stop(grace) for server in self._ports.servers))
         await self._resources.aclose()
         _log.info("app.stopped")
-
-    def _routine(self) -> list[Chore]:
-        """Returns what is done again and again."""
-        return [
-            Chore("readiness", 5, self._check.examine),
-            Chore("retention", 60, self._sweep),
-            Chore("certificates", 10, self._watch_certificates),
-            Chore("gauges", 15, self._gauge),
-        ]
-
-    async def _sweep(self) -> None:
-        """Erases what is due."""
-        erased = await self._domain.referral.erasing.sweep()
-        if erased:
-            self._basis.telemetry.tell(names.ERASED, erased)
-            _log.info("retention.erased", contents=erased)
-
-    async def _watch_certificates(self) -> None:
-        """Takes over changed certificates early, and tells how long they last."""
-        for certificates in self._certificates:
-            certificates.refresh()
-        left = min(found.not_after for found in self._certificates) - to_datetime(
-            self._basis.clock.now_ms()
-        )
-        self._basis.telemetry.tell(names.CERTIFICATE_LEFT, left / _DAY)
-
-    async def _gauge(self) -> None:
-        """Tells what waits."""
-        tell, now = self._basis.telemetry.tell, self._basis.clock.now_ms()
-        tell(names.STREAMS_OPEN, self._quotas.taken(Place.STREAM))
-        status = await self._domain.referral.records.status()
-        for state, name in _DELIVERY_STATES.items():
-            facts = {names.STATE: name}
-            tell(names.DELIVERIES, status.deliveries.get(state, 0), facts)
-        for urgency in _URGENCIES:
-            waiting = now - status.oldest_waiting.get(urgency, now)
-            facts = {names.URGENCY: urgency_name(urgency)}
-            tell(names.OLDEST_WAITING, waiting / 1000, facts)
 
 
 def _domain(basis: Basis) -> Domain:
     """Makes the domain."""
     ledger, store, clock = basis.ledger, basis.store, basis.clock
-    limits = _limits(basis.config)
+    limits = settings.limits(basis.config)
     reader = Reader(ledger, clock, limits)
     policy = DisclosurePolicy.load_default()
     publishing = Publishing(ledger, store, reader, policy, clock, limits)
@@ -309,6 +257,66 @@ def _domain(basis: Basis) -> Domain:
         Registry(ledger, store, issuing, clock),
         Enrolment(ledger, store, issuing, clock),
         LogReader(ledger, store),
+    )
+
+
+def _ports(basis: Basis, domain: Domain) -> Ports:
+    """Makes the servers, and what surrounds them."""
+    config, telemetry = basis.config, basis.telemetry
+    gate = Gate(basis.ledger.directory, config.exchange.trust_domain, basis.clock)
+    quotas = Quotas(
+        settings.allowances(config), settings.places(config), basis.clock.monotonic
+    )
+    readiness, chores = Readiness(), Chores(telemetry)
+    around = Surroundings(gate, quotas, telemetry, readiness)
+    certificates = (
+        Certificates(settings.api_files(config), telemetry),
+        Certificates(settings.enrolment_files(config), telemetry),
+    )
+    api, api_port = make_server(
+        settings.api_port(config),
+        _api_services(basis, domain),
+        certificates[0],
+        around,
+    )
+    enrolment, enrolment_port = make_server(
+        settings.enrolment_port(config),
+        {"onward.v1.EnrollmentService": EnrollmentService(domain.enrolment)},
+        certificates[1],
+        around,
+    )
+    upkeep = _upkeep(basis, domain, certificates, quotas, chores, readiness)
+    numbers = api_port, enrolment_port
+    return Ports((api, enrolment), numbers, gate, readiness, upkeep, chores)
+
+
+def _upkeep(
+    basis: Basis,
+    domain: Domain,
+    certificates: Sequence[Certificates],
+    quotas: Quotas,
+    chores: Chores,
+    readiness: Readiness,
+) -> Upkeep:
+    """Makes what looks after the exchange."""
+    check = ReadinessCheck(
+        basis.ledger,
+        basis.storage,
+        certificates,
+        chores,
+        readiness,
+        basis.telemetry,
+        basis.clock,
+    )
+    return Upkeep(
+        basis.ledger,
+        domain.referral.erasing,
+        domain.referral.records,
+        certificates,
+        quotas,
+        check,
+        basis.telemetry,
+        basis.clock,
     )
 
 
@@ -330,74 +338,3 @@ def _api_services(basis: Basis, domain: Domain) -> Mapping[str, object]:
             registry, referral.erasing, referral.records
         ),
     }
-
-
-def _api_port(config: Config) -> Port:
-    return Port(
-        config.api.listen,
-        _API_MESSAGE,
-        config.api.connection_age_seconds,
-        config.api.drain_seconds,
-        reflection=True,
-    )
-
-
-def _enrolment_port(config: Config) -> Port:
-    return Port(
-        config.enrolment.listen,
-        _ENROLMENT_MESSAGE,
-        _ENROLMENT_CONNECTION,
-        config.api.drain_seconds,
-    )
-
-
-def _api_certificates(basis: Basis) -> Certificates:
-    tls = basis.config.tls
-    files = TlsFiles(tls.certificate_file, tls.key_file, client_ca=tls.client_ca_file)
-    return Certificates(files, basis.telemetry)
-
-
-def _enrolment_certificates(basis: Basis) -> Certificates:
-    """Clients pin the authority, so it is in the chain."""
-    tls = basis.config.tls
-    files = TlsFiles(tls.certificate_file, tls.key_file, issuer=tls.ca_certificate_file)
-    return Certificates(files, basis.telemetry)
-
-
-def _limits(config: Config) -> Limits:
-    limits = config.limits
-    return Limits(
-        inline_content=limits.inline_content_size,
-        content=limits.content_size,
-        batch_items=limits.batch_items,
-        clock_tolerance=limits.clock_tolerance_seconds,
-        lease=limits.lease_seconds,
-        heartbeat=limits.heartbeat_seconds,
-        upload_kept=limits.upload_hours * 3600,
-    )
-
-
-def _quotas(basis: Basis) -> Quotas:
-    quotas, enrolment = basis.config.quotas, basis.config.enrolment
-    return Quotas(
-        {
-            Resource.PUBLISH: Allowance(
-                quotas.publish_per_second, quotas.publish_burst
-            ),
-            Resource.STATEMENTS: Allowance(
-                quotas.statements_per_second, quotas.statements_burst
-            ),
-            Resource.READS: Allowance(quotas.reads_per_second, quotas.reads_burst),
-            Resource.UPLOAD_BYTES: Allowance(
-                quotas.upload_bytes_per_second, quotas.upload_burst_bytes
-            ),
-            Resource.ENROLMENT: Allowance(
-                enrolment.calls_per_minute / 60, enrolment.calls_per_minute
-            ),
-        },
-        {
-            Place.STREAM: quotas.streams,
-            Place.ENROLMENT: enrolment.concurrent_calls,
-        },
-        basis.clock.monotonic,
-    )

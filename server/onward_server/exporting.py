@@ -129,7 +129,7 @@ def _tracers(config: Config, resource: Resource) -> TracerProvider:
 def _prometheus(address: str) -> tuple[MetricReader, Callable[[], None]]:
     """Returns what Prometheus reads from, and what ends it."""
     registry = CollectorRegistry()
-    reader = PrometheusMetricReader(registry=registry)
+    reader = PrometheusMetricReader(scope_info_enabled=False, registry=registry)
     host = address.rpartition(":")[0].strip("[]")
     server, thread = start_http_server(port_of(address), host, registry)
 

@@ -75,8 +75,9 @@ class _ObservedStore:
             self._telemetry.tell(names.COMMIT_FAILURES, 1)
             raise
         self._state.wrote(writable=True)
-        self._telemetry.tell(names.COMMIT_DURATION, time.perf_counter() - begun)
-        seen.tell(self._telemetry)
+        if self._telemetry.enabled:
+            self._telemetry.tell(names.COMMIT_DURATION, time.perf_counter() - begun)
+            seen.tell(self._telemetry)
 
 
 class _ObservedWriter:
@@ -107,8 +108,6 @@ class _ObservedWriter:
         """Counts what was committed."""
         for batch in self._batches:
             telemetry.tell(names.GROUP_SIZE, len(batch.statements))
-            if batch.checkpoint is not None:
-                telemetry.tell(names.LOG_SIZE, batch.checkpoint.size)
             self._tell_published(telemetry, batch)
             self._tell_received(telemetry, batch)
 
@@ -137,6 +136,8 @@ class _ObservedWriter:
 
 
 def urgency_name(urgency: int) -> str:
-    """Returns an urgency as attributes have it."""
+    """Returns an urgency as attributes have it; the number if it is unknown."""
+    if urgency not in vocabulary_pb2.Urgency.values():
+        return str(urgency)
     name = vocabulary_pb2.Urgency.Name(vocabulary_pb2.Urgency.ValueType(urgency))
     return name.removeprefix("URGENCY_")

@@ -236,6 +236,9 @@ class Telemetry:
         tracers: where spans go; nowhere if None.
         meters: where metrics go; nowhere if None.
         shutdown: sends what is left, and ends the exporters.
+
+    Attributes:
+        enabled: whether anything goes anywhere.
     """
 
     def __init__(
@@ -244,7 +247,7 @@ class Telemetry:
         meters: MeterProvider | None = None,
         shutdown: Callable[[], None] = lambda: None,
     ) -> None:
-        self._enabled = tracers is not None or meters is not None
+        self.enabled = tracers is not None or meters is not None
         self._tracer = (tracers or NoOpTracerProvider()).get_tracer(SCOPE)
         meter = (meters or NoOpMeterProvider()).get_meter(SCOPE)
         self._tell = {metric.name: _instrument(meter, metric) for metric in METRICS}
@@ -254,7 +257,7 @@ class Telemetry:
         self, metric: Metric, value: float, attributes: Attributes | None = None
     ) -> None:
         """Adds to a counter, sets a gauge, or records in a histogram."""
-        if self._enabled:
+        if self.enabled:
             self._tell[metric.name](value, attributes)
 
     @contextmanager
@@ -270,7 +273,7 @@ class Telemetry:
             for key, value in metadata
             if key in _PROPAGATOR.fields and isinstance(value, str)
         }
-        if not self._enabled:
+        if not self.enabled:
             yield Observation(_valid_traceparent(carrier))
             return
         with self._span(method, carrier) as observation:

@@ -52,7 +52,7 @@ def failing(number: int) -> Any:
 
 
 def check_of(service: Service) -> ReadinessCheck:
-    return service.app._check
+    return service.app._ports.upkeep.readiness
 
 
 async def test_each_port_tells_its_own_services(service: Service) -> None:

@@ -215,7 +215,7 @@ async def test_the_metrics_of_a_referral(tmp_path: Path) -> None:
         ((_, latency),) = told.points("onward.delivery.latency").items()
         assert latency.count == 1, "the test referral does not count"
         assert 90 <= latency.sum < 100
-        await service.app._gauge()
+        await service.app._ports.upkeep.gauge()
         assert told.value("onward.deliveries", onward__delivery__state="RECEIVED") == 2
         assert told.value("onward.log.size") == service.app.ledger.head().size
         (group,) = told.points("onward.ledger.group.size").values()
@@ -229,8 +229,8 @@ async def test_gauges_of_what_waits_and_of_the_certificate(tmp_path: Path) -> No
     async with open_service(tmp_path, telemetry=told.telemetry) as service:
         await service.referrals(HOTLINE).Publish(service.publish_request())
         service.clock.advance(3600)
-        await service.app._gauge()
-        await service.app._watch_certificates()
+        await service.app._ports.upkeep.gauge()
+        await service.app._ports.upkeep.watch_certificates()
         oldest = "onward.deliveries.oldest_waiting"
         assert 3600 <= told.value(oldest, onward__urgency="ROUTINE") < 3700
         assert told.value(oldest, onward__urgency="MINOR") == 0

@@ -1,0 +1,84 @@
+"""What the exchange does by itself: erasing what is due, and looking after itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from onward.v1 import vocabulary_pb2
+from onward_server import telemetry as names
+from onward_server.background import Chore
+from onward_server.exchange.clock import Clock, to_datetime
+from onward_server.exchange.erasing import Erasing
+from onward_server.exchange.ledger import Ledger
+from onward_server.exchange.quotas import Place, Quotas
+from onward_server.exchange.records import Records
+from onward_server.observing import urgency_name
+from onward_server.readiness import ReadinessCheck
+from onward_server.services.tls import Certificates
+from onward_server.telemetry import Telemetry
+
+_DAY = timedelta(days=1)
+_DELIVERY_STATES = {
+    state: name.removeprefix("DELIVERY_STATE_")
+    for name, state in vocabulary_pb2.DeliveryState.items()
+    if state
+}
+_URGENCIES = [urgency for urgency in vocabulary_pb2.Urgency.values() if urgency]
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """Looks after a running exchange; see :meth:`chores`."""
+
+    ledger: Ledger
+    erasing: Erasing
+    records: Records
+    certificates: Sequence[Certificates]
+    quotas: Quotas
+    readiness: ReadinessCheck
+    telemetry: Telemetry
+    clock: Clock
+
+    def chores(self) -> list[Chore]:
+        """Returns what is to be done again and again."""
+        return [
+            Chore("readiness", 5, self.readiness.examine),
+            Chore("certificates", 10, self.watch_certificates),
+            Chore("gauges", 15, self.gauge),
+            Chore("retention", 60, self.sweep),
+        ]
+
+    async def sweep(self) -> None:
+        """Erases contents whose time is over, and uploads that nobody named."""
+        erased = await self.erasing.sweep()
+        if erased:
+            self.telemetry.tell(names.ERASED, erased)
+            _log.info("retention.erased", contents=erased)
+
+    async def watch_certificates(self) -> None:
+        """Takes over changed certificates early, and tells how long they last."""
+        for certificates in self.certificates:
+            certificates.refresh()
+        ends = min(certificates.not_after for certificates in self.certificates)
+        left = ends - to_datetime(self.clock.now_ms())
+        self.telemetry.tell(names.CERTIFICATE_LEFT, left / _DAY)
+
+    async def gauge(self) -> None:
+        """Tells what there is, and what waits."""
+        tell, now = self.telemetry.tell, self.clock.now_ms()
+        tell(names.LOG_SIZE, self.ledger.head().size)
+        tell(names.STREAMS_OPEN, self.quotas.taken(Place.STREAM))
+        status = await self.records.status()
+        for state, name in _DELIVERY_STATES.items():
+            facts = {names.STATE: name}
+            tell(names.DELIVERIES, status.deliveries.get(state, 0), facts)
+        for urgency in _URGENCIES:
+            waiting = now - status.oldest_waiting.get(urgency, now)
+            facts = {names.URGENCY: urgency_name(urgency)}
+            tell(names.OLDEST_WAITING, waiting / 1000, facts)
