@@ -356,6 +356,34 @@ def test_members_are_listed_by_their_names(hotline: Desk) -> None:
     assert kinds_of[AUDITOR] == "AUDITOR"
 
 
+def test_what_is_kept_is_never_published_in_the_place_of_another_tip(
+    hotline: Desk, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    keep: Words = [*routing(), "--keep", kept]
+    hotline.does("publish", SAMPLES / "NH-0004.json", *keep)
+    before = kept.read_bytes()
+    hotline.is_refused(
+        *("publish", SAMPLES / "NH-0002.json", *keep), reason="REFERRAL_ID_REUSED"
+    )
+    hotline.is_refused(
+        *("publish", SAMPLES / "NH-0004.json", *keep, "--consent", "GRANTED"),
+        reason="REFERRAL_ID_REUSED",
+    )
+    assert kept.read_bytes() == before
+
+
+def test_a_refused_referral_is_not_kept(hotline: Desk, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    forbidden = ("--basis", "VICTIM_WRITTEN_RELEASE", "--consent", "EXPIRED")
+    tip = json.loads((SAMPLES / "NH-0004.json").read_text())
+    tip["reporterType"] = "POTENTIAL_VICTIM"
+    words: Words = ["publish", "-", *routing(), *forbidden, "--keep", kept]
+    result = hotline.types(*words, data=json.dumps(tip).encode())
+    assert result.exit_code == 1
+    assert not kept.exists()
+
+
 # --- many at once ---------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -215,3 +216,46 @@ def test_a_reader_that_goes_away_is_no_failure(tmp_path: Path) -> None:
     )
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
+
+
+def test_a_progress_bar_never_takes_what_goes_to_a_file(tmp_path: Path) -> None:
+    exchange = established()
+    (tmp_path / "bundle.json").write_bytes(
+        exchange.bundle(exchange.publish(HOTLINE, OHIO))
+    )
+    (tmp_path / "trust.txt").write_text(exchange.trust())
+    ours, theirs = pty.openpty()
+    words = ["verify", *["bundle.json"] * 4, "--trust", "trust.txt", "--json"]
+    with (tmp_path / "out").open("wb") as out:
+        done = subprocess.run(
+            [sys.executable, "-m", "onward", *words],
+            check=True,
+            cwd=tmp_path,
+            stdout=out,
+            stderr=theirs,
+            env=os.environ | {"TERM": "xterm"},
+        )
+    shown = os.read(ours, 100_000).decode()
+    os.close(ours)
+    os.close(theirs)
+    assert done.returncode == 0
+    assert "verifying" in shown
+    assert "PROVEN" not in shown
+    lines = (tmp_path / "out").read_text().splitlines()
+    assert [json.loads(line)["verdict"] for line in lines] == ["PROVEN"] * 4
+
+
+def test_completion_knows_the_words(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "onward"],
+        capture_output=True,
+        check=False,
+        text=True,
+        env=os.environ
+        | {
+            "_ONWARD_COMPLETE": "complete_bash",
+            "COMP_WORDS": "onward publish --urgency I",
+            "COMP_CWORD": "3",
+        },
+    )
+    assert done.stdout.split() == ["IMMINENT_DANGER", "INFORMATIONAL"]

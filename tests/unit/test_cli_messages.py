@@ -20,7 +20,12 @@ from onward.cli._messages import (
     words_of,
 )
 from onward.cli._records import duration_of
-from onward.cli._routing import changes_of, members_of_options, routing_of
+from onward.cli._routing import (
+    changes_of,
+    laid_over,
+    members_of_options,
+    routing_of,
+)
 from onward.client import Tip
 from onward.core.errors import MalformedError
 from onward.v1 import content_pb2, statement_pb2, vocabulary_pb2
@@ -109,7 +114,7 @@ def test_layers_of_a_referral_lie_on_each_other() -> None:
         "referral",
     )
     options = stated(consent="WITHDRAWN", basis_citation=None)
-    routing = routing_of(file, options)
+    routing = routing_of(laid_over(file, options))
     assert routing["urgency"] == vocabulary_pb2.URGENCY_ROUTINE
     assert routing["subject_age_group"] == vocabulary_pb2.AGE_GROUP_13_17
     assert list(routing["recipients"]) == [OHIO]

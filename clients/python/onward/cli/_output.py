@@ -69,22 +69,28 @@ def printable(text: str) -> str:
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """Shows a bar while long work goes on, if a person is watching.
 
     Args:
         what: the work, such as ``publishing``.
-        total: how many steps it has.
+        total: how many steps it has; None when nobody knows.
 
     Yields:
         A function to call with the number of steps done since the last call.
     """
-    if total <= 1 or not sys.stderr.isatty():
+    if total in {0, 1} or not sys.stderr.isatty():
         yield lambda _: None
         return
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bars:
+    # What goes to a file must not come out on the terminal, as it would otherwise.
+    bars = Progress(
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),
+    )
+    with bars:
         task = bars.add_task(what, total=total)
         yield lambda steps: bars.advance(task, steps)
 

@@ -1,10 +1,4 @@
-"""Publishing one tip, or a file of them.
-
-A referral that is to be kept is signed, written to a file, and only then published.
-Publishing the same bytes again is safe for ever, so a run that was cut off is repeated
-with the same file, and ends as if it had never been cut off. The file goes when the
-exchange has refused the referral, since those bytes can then never succeed.
-"""
+"""Publishing one tip, or a file of them."""
 
 from __future__ import annotations
 
@@ -15,32 +9,29 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
-from onward._files import make_private_dir, write_atomically
+from onward._files import make_private_dir
 from onward.cli._bundle import write_bundle
 from onward.cli._chain import short_time
 from onward.cli._connection import connected
 from onward.cli._errors import told
+from onward.cli._keeping import PASSING, Publication
 from onward.cli._messages import fill, members_of, read_members, to_members
 from onward.cli._names import short_name
 from onward.cli._output import print_json, print_line, print_table, progress, say
 from onward.cli._records import duration_of, time_of
-from onward.cli._routing import routing_of
+from onward.cli._routing import laid_over, routing_of
 from onward.cli.exits import Exit
 from onward.client import Client, PreparedReferral, Published, Tip
 from onward.core._jose import json_object
-from onward.core.errors import (
-    MalformedError,
-    OnwardError,
-    QuotaError,
-    UnavailableError,
-)
+from onward.core.errors import MalformedError, OnwardError
 from onward.v1 import statement_pb2
 
 _STDIN: Final = Path("-")
 _CHUNK: Final = 100
 _TIP: Final = "tip"
 _REFERRAL: Final = "referral"
-_PASSING: Final = (UnavailableError, QuotaError)
+_LARGE: Final = 1024 * 1024
+"""Bytes of a tip that is uploaded in chunks."""
 
 _Item = TypeVar("_Item")
 
@@ -61,30 +52,42 @@ class Job:
     keep: Path | None
     as_json: bool
 
-    def tip(self, members: Mapping[str, object]) -> Tip:
-        """Returns the tip of its members."""
-        tip = fill(Tip(), members, _TIP)
-        tip.test = tip.test or self.test
-        return tip
+    def publication(
+        self,
+        tip: Mapping[str, object],
+        referral: Mapping[str, object],
+        file: Path | None,
+    ) -> Publication:
+        """Returns what to publish.
+
+        Args:
+            tip: members of the tip.
+            referral: members of the referral that are stronger than all layers.
+            file: where to keep it.
+        """
+        content = fill(Tip(), tip, _TIP)
+        content.test = content.test or self.test
+        return Publication(content, laid_over(*self.layers, referral), file)
 
 
 def publish_one(home: Path, path: Path, job: Job, *, bundle: Path | None) -> None:
     """Publishes a tip, and prints what the exchange says of it."""
     text = sys.stdin.buffer.read() if path == _STDIN else path.read_bytes()
-    tip = job.tip(read_members(text, Tip(), _TIP))
-    routing = routing_of(*job.layers)
+    members = read_members(text, Tip(), _TIP)
+    publication = job.publication(members, {}, job.keep)
+    routing = routing_of(publication.members)
 
     async def work(client: Client) -> Published:
-        if job.keep is None:
-            published = await client.publish(tip, **routing)
+        if job.keep:
+            published = await _publish_kept(client, publication)
         else:
-            prepared = _kept(job.keep) or await client.prepare_referral(tip, **routing)
-            published = await _publish_kept(client, prepared, job.keep)
+            published = await client.publish(publication.tip, **routing)
         if bundle:
             await write_bundle(client, published.referral_id, bundle)
         return published
 
-    published = connected(home, work)
+    with progress("publishing", _steps(publication.tip)):
+        published = connected(home, work)
     if job.as_json:
         print_json(record_of_published(published))
     else:
@@ -111,68 +114,52 @@ def publish_many(home: Path, path: Path, job: Job) -> Exit:
     return connected(home, work)
 
 
+async def _publish_kept(client: Client, publication: Publication) -> Published:
+    prepared = await publication.prepare(client)
+    try:
+        return await client.publish_prepared(prepared)
+    except OnwardError as error:
+        publication.ended(error)
+        raise
+
+
 async def _publish_chunk(
     client: Client, job: Job, chunk: Sequence[tuple[int, bytes]]
 ) -> list[tuple[int, Published | OnwardError]]:
     """Publishes some lines; returns what came of each, by its number, in order."""
     results: dict[int, Published | OnwardError] = {}
-    prepared: dict[int, PreparedReferral] = {}
+    ready: dict[int, tuple[Publication, PreparedReferral]] = {}
     for number, line in chunk:
         try:
-            prepared[number] = await _prepare_line(client, job, number, line)
-        except _PASSING:
+            publication = _read_line(job, number, line)
+            ready[number] = publication, await publication.prepare(client)
+        except PASSING:
             raise
         except OnwardError as error:
             results[number] = error
-    published = await client.publish_batch(list(prepared.values()))
-    for number, result in zip(prepared, published, strict=True):
+    published = await client.publish_batch([prepared for _, prepared in ready.values()])
+    for (number, (publication, _)), result in zip(
+        ready.items(), published, strict=True
+    ):
         results[number] = result
-        if job.keep and isinstance(result, OnwardError):
-            _forget_refused(_file_of_line(job.keep, number), result)
+        if isinstance(result, OnwardError):
+            publication.ended(result)
     return sorted(results.items())
 
 
-async def _prepare_line(
-    client: Client, job: Job, number: int, line: bytes
-) -> PreparedReferral:
-    """Signs the referral of a line, or takes the one that was kept."""
-    file = _file_of_line(job.keep, number) if job.keep else None
-    kept = _kept(file) if file else None
-    if kept:
-        return kept
+def _read_line(job: Job, number: int, line: bytes) -> Publication:
     item = json_object(line, "the line")
     if not item.keys() <= {_TIP, _REFERRAL}:
         raise MalformedError("the line has other names than tip and referral")
-    tip = job.tip(members_of(item.get(_TIP), Tip(), _TIP))
-    own = members_of(item.get(_REFERRAL, {}), statement_pb2.Referral(), _REFERRAL)
-    prepared = await client.prepare_referral(tip, **routing_of(*job.layers, own))
-    if file:
-        write_atomically(file, prepared.to_bytes())
-    return prepared
+    tip = members_of(item.get(_TIP), Tip(), _TIP)
+    referral = members_of(item.get(_REFERRAL, {}), statement_pb2.Referral(), _REFERRAL)
+    file = job.keep / f"{number}.referral" if job.keep else None
+    return job.publication(tip, referral, file)
 
 
-async def _publish_kept(
-    client: Client, prepared: PreparedReferral, file: Path
-) -> Published:
-    write_atomically(file, prepared.to_bytes())
-    try:
-        return await client.publish_prepared(prepared)
-    except OnwardError as error:
-        _forget_refused(file, error)
-        raise
-
-
-def _kept(file: Path) -> PreparedReferral | None:
-    return PreparedReferral.from_bytes(file.read_bytes()) if file.exists() else None
-
-
-def _forget_refused(file: Path, error: OnwardError) -> None:
-    if not isinstance(error, _PASSING):
-        file.unlink(missing_ok=True)
-
-
-def _file_of_line(directory: Path, number: int) -> Path:
-    return directory / f"{number}.referral"
+def _steps(tip: Tip) -> int | None:
+    """Returns how many steps publishing a tip has; None if it takes its time."""
+    return None if tip.ByteSize() > _LARGE else 0
 
 
 def _lines(path: Path) -> Iterator[bytes]:

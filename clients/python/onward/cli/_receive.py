@@ -22,7 +22,7 @@ from onward.cli._connection import connected
 from onward.cli._errors import exit_of, told
 from onward.cli._messages import members_of, to_members, value_of, word_of
 from onward.cli._names import short_name
-from onward.cli._output import print_json, print_line, say
+from onward.cli._output import print_json, print_line, progress, say
 from onward.cli._program import NotStoredError, Program, facts_of
 from onward.cli._records import print_logged, record_of
 from onward.cli._routing import changes_of
@@ -67,11 +67,12 @@ def receive(home: Path, wish: Wish) -> Exit:
     async def work(client: Client) -> Exit:
         if wish.drain:
             await client.checkpoint()  # not to be reached is not to be idle
-        desk = Desk(wish)
-        async with aclosing(
-            client.receive(max_outstanding=wish.max_outstanding, confirm=False)
-        ) as items:
-            await desk.take(items)
+        with progress("receiving", None if wish.drain else 0) as advance:
+            desk = Desk(wish, advance)
+            async with aclosing(
+                client.receive(max_outstanding=wish.max_outstanding, confirm=False)
+            ) as items:
+                await desk.take(items)
         return desk.worst
 
     return connected(home, work)
@@ -83,10 +84,12 @@ class Desk:
 
     Attributes:
         wish: how the member wants to receive.
+        advance: is told of each item that is done with.
         worst: what to end with, by what happened so far.
     """
 
     wish: Wish
+    advance: Callable[[int], None]
     worst: Exit = Exit.OK
     _busy: set[_Key] = field(default_factory=set)
 
@@ -125,6 +128,7 @@ class Desk:
             self.worst = max(self.worst, exit_of(error))
         finally:
             self._busy.discard(_key(item))
+            self.advance(1)
 
     async def _receive(self, item: Incoming) -> None:
         """Stores a delivery, confirms it, and logs what the program answers."""

@@ -50,13 +50,22 @@ def members_of_options(
     return members_of(given, statement_pb2.Referral(), WHAT)
 
 
-def routing_of(*layers: Mapping[str, object]) -> Routing:
-    """Returns the routing that layers of members make.
+def laid_over(*layers: Mapping[str, object]) -> dict[str, object]:
+    """Returns the members that layers of them make, the last one uppermost."""
+    members: dict[str, object] = {}
+    for layer in layers:
+        for name, value in layer.items():
+            members[name] = _merged(members.get(name), value)
+    return members
+
+
+def routing_of(members: Mapping[str, object]) -> Routing:
+    """Returns the routing that members state.
 
     Raises:
         MalformedError: something is missing, or not the publisher's to state.
     """
-    changes = changes_of(*layers)
+    changes = changes_of(members)
     for name, option in _REQUIRED.items():
         if name not in changes:
             raise MalformedError(
@@ -67,16 +76,12 @@ def routing_of(*layers: Mapping[str, object]) -> Routing:
     return cast("Routing", changes)
 
 
-def changes_of(*layers: Mapping[str, object]) -> RoutingChanges:
-    """Returns what of a routing layers of members state.
+def changes_of(members: Mapping[str, object]) -> RoutingChanges:
+    """Returns what of a routing members state.
 
     Raises:
         MalformedError: something is not the publisher's to state.
     """
-    members: dict[str, object] = {}
-    for layer in layers:
-        for name, value in layer.items():
-            members[name] = _laid_over(members.get(name), value)
     referral = fill(statement_pb2.Referral(), members, WHAT)
     changes = {field.name: value for field, value in referral.ListFields()}
     for name in changes.keys() - _DECIDED:
@@ -89,7 +94,7 @@ def changes_of(*layers: Mapping[str, object]) -> RoutingChanges:
     return cast("RoutingChanges", changes)
 
 
-def _laid_over(below: object, above: object) -> object:
+def _merged(below: object, above: object) -> object:
     if isinstance(below, dict) and isinstance(above, dict):
         return below | above
     return above

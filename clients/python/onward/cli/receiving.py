@@ -186,7 +186,8 @@ def transfer(
         consent=consent,
         subject_age_group=subject,
     )
-    changes = _routing.changes_of(_routing.members_of_file(referral), options)
+    members = _routing.laid_over(_routing.members_of_file(referral), options)
+    changes = _routing.changes_of(members)
     _transfer.transfer(home, referral_id, to, changes, as_json=as_json)
 
 
