@@ -39,6 +39,7 @@ RPC_SYSTEM = "rpc.system.name"
 RPC_METHOD = "rpc.method"
 RPC_STATUS = "rpc.response.status_code"
 ERROR_TYPE = "error.type"
+MEMBER = "onward.member"
 URGENCY = "onward.urgency"
 RESULT = "onward.result"
 STATE = "onward.delivery.state"
@@ -208,11 +209,13 @@ class Observation:
 
     Attributes:
         traceparent: W3C Trace Context to hand on, or empty.
+        member: who is calling; empty where anyone may.
         status: the canonical code's name.
         error: the reason of a failure, or empty.
     """
 
     traceparent: str = ""
+    member: str = ""
     status: str = "OK"
     error: str = ""
     _correlation_id: str = field(default="", repr=False)
@@ -337,7 +340,7 @@ def _ending(observation: Observation) -> dict[str, str]:
 
 def _end(span: Span, observation: Observation, ended: Attributes) -> None:
     """Writes down in a span how its call ended."""
-    span.set_attributes(ended)
+    span.set_attributes({**ended, MEMBER: observation.member})
     if observation.status in _OUR_FAULT:
         span.set_status(Status(StatusCode.ERROR))
 

@@ -27,6 +27,7 @@ from onward.v1 import (
 from onward_server.exchange.log_reader import LogReader
 from onward_server.exchange.records import Records
 from onward_server.services import errors
+from onward_server.services.paging import Pages
 from tests.support.service import Refused, Service, refused
 from tests.support.world import AUDITOR, HOTLINE, STATE_POLICE
 
@@ -278,6 +279,15 @@ async def test_somebody_elses_referral_does_not_exist(service: Service) -> None:
     assert theirs.reason == nobodys.reason == "REFERRAL_UNKNOWN"
 
 
+async def test_what_a_caller_sent_comes_back_in_bounds_only(service: Service) -> None:
+    get = referral_pb2.GetReferralRequest(referral_id="x" * 1_000_000)
+    answer = await refused(service.referrals(HOTLINE).GetReferral(get))
+    assert answer.reason == "REFERRAL_UNKNOWN"
+    assert len(answer.details) <= 1000
+    assert answer.status is not None
+    assert answer.status.ByteSize() < 4000
+
+
 async def test_log_ranges_are_refused_by_reason(service: Service) -> None:
     stub = log_pb2_grpc.LogServiceStub(service.channel(AUDITOR))
     size = service.app.ledger.head().size
@@ -325,6 +335,13 @@ async def test_pages_lead_through_the_whole_list_once(service: Service) -> None:
         if not token:
             break
     assert len(seen) == len(set(seen)) == 5
+    whole = await stub.ListReferrals(
+        referral_pb2.ListReferralsRequest(
+            side=referral_pb2.REFERRAL_SIDE_PUBLISHED, page_size=5
+        )
+    )
+    assert [view.referral_id for view in whole.referrals] == seen
+    assert not whole.next_page_token
 
 
 async def test_a_token_of_another_list_caller_or_spelling_is_refused(
@@ -347,11 +364,19 @@ async def test_a_token_of_another_list_caller_or_spelling_is_refused(
     cut = referral_pb2.ListReferralsRequest(
         side=referral_pb2.REFERRAL_SIDE_PUBLISHED, page_token=token[:-2]
     )
+    pages = Pages(f"ListReferrals {referral_pb2.REFERRAL_SIDE_PUBLISHED}", HOTLINE)
+    forged = [
+        referral_pb2.ListReferralsRequest(
+            side=referral_pb2.REFERRAL_SIDE_PUBLISHED, page_token=pages.token(place)
+        )
+        for place in ("-1", "x", "\u00e9", "9" * 30, "")
+    ]
     for call in (
         police.ListReferrals(published),
         hotline.ListReferrals(received),
         hotline.ListReferrals(changed),
         hotline.ListReferrals(cut),
+        *map(hotline.ListReferrals, forged),
     ):
         answer = await refused(call)
         assert answer.reason == "MALFORMED"

@@ -105,6 +105,7 @@ async def test_a_call_is_one_server_span_that_continues_the_callers_trace(
             "rpc.system.name": "grpc",
             "rpc.method": "onward.v1.ReferralService/Publish",
             "rpc.response.status_code": "OK",
+            "onward.member": HOTLINE,
         }
         assert span.parent is not None
         assert f"{span.parent.trace_id:032x}-{span.parent.span_id:016x}" in TRACEPARENT

@@ -43,6 +43,11 @@ STATUS_KEY = "grpc-status-details-bin"
 """Trailing metadata with the ``google.rpc.Status`` (the gRPC richer error model)."""
 
 
+_MAX_MESSAGE = 1000
+_MAX_METADATA = 200
+"""Characters: a message may repeat what the caller sent, and goes into HTTP headers."""
+
+
 class MethodUnknownError(OnwardError):
     """There is no such method."""
 
@@ -92,16 +97,22 @@ def told(error: Exception) -> OnwardError:
     return error if isinstance(error, OnwardError) else InternalError()
 
 
+def message_of(error: OnwardError) -> str:
+    """Returns an error's message, of a bounded length."""
+    return error.message[:_MAX_MESSAGE]
+
+
 def to_status(error: OnwardError, correlation_id: str) -> status_pb2.Status:
     """Returns the rich status of an error."""
+    facts = {key: value[:_MAX_METADATA] for key, value in error.metadata.items()}
     info = error_details_pb2.ErrorInfo(
         reason=error.reason_name,
         domain=DOMAIN,
-        metadata={**error.metadata, "correlation_id": correlation_id},
+        metadata={**facts, "correlation_id": correlation_id},
     )
     return status_pb2.Status(
         code=code_of(error).value[0],
-        message=error.message,
+        message=message_of(error),
         details=[_pack(info), *map(_pack, _helpful_details(error))],
     )
 
@@ -111,7 +122,7 @@ def item_error(error: OnwardError) -> referral_pb2.ItemError:
     return referral_pb2.ItemError(
         code=code_of(error).value[0],
         reason=error.reason,
-        message=error.message,
+        message=message_of(error),
         field=error.field,
         rejection=_rejection(error),
     )
@@ -122,7 +133,7 @@ def _bad_request(error: OnwardError) -> Message | None:
     if not error.field or code_of(error) is not grpc.StatusCode.INVALID_ARGUMENT:
         return None
     violation = error_details_pb2.BadRequest.FieldViolation(
-        field=error.field, description=error.message, reason=error.reason_name
+        field=error.field, description=message_of(error), reason=error.reason_name
     )
     detail: Message = error_details_pb2.BadRequest(field_violations=[violation])
     return detail
@@ -133,7 +144,7 @@ def _precondition_failure(error: OnwardError) -> Message | None:
     if not isinstance(error, StateError):
         return None
     violation = error_details_pb2.PreconditionFailure.Violation(
-        type=error.reason_name, subject=error.field, description=error.message
+        type=error.reason_name, subject=error.field, description=message_of(error)
     )
     detail: Message = error_details_pb2.PreconditionFailure(violations=[violation])
     return detail

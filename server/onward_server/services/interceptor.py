@@ -174,7 +174,9 @@ class Interceptor(grpc.aio.ServerInterceptor):
         def recheck() -> None:
             self._admit(rule, peer)
 
-        holder = caller.name if caller else peer.address
+        holder = peer.address
+        if caller is not None:
+            holder = observation.member = caller.name
         call = Call(name, caller, holder, peer.certificate, observation, recheck)
         calls.enter(call)
         return call
@@ -256,7 +258,11 @@ def _judge(error: Exception, method: str, observation: Observation) -> OnwardErr
     refused = errors.told(error)
     code = errors.code_of(refused).name
     observation.failed(code, refused.reason_name)
-    facts = {"method": method, "correlation_id": observation.correlation_id}
+    facts = {
+        "method": method,
+        "member": observation.member,
+        "correlation_id": observation.correlation_id,
+    }
     if refused is error:
         _log.info("rpc.refused", reason=refused.reason_name, **facts)
     else:
@@ -272,7 +278,7 @@ async def _refuse(
     status = errors.to_status(error, correlation_id)
     await context.abort(
         errors.code_of(error),
-        error.message,
+        errors.message_of(error),
         (
             (errors.STATUS_KEY, status.SerializeToString()),
             (errors.CORRELATION_KEY, correlation_id),

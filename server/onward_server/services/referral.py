@@ -169,11 +169,12 @@ class ReferralService(referral_pb2_grpc.ReferralServiceServicer):
         """Streams news of the caller's own referrals."""
         call, caller = calls.current(), calls.caller()
         pages = Pages("WatchOwn", caller.name, "resume_token")
-        after = pages.number(request.resume_token, -1)
+        # Tokens count from 0, which is before the first entry.
+        after = pages.number(request.resume_token, 0) - 1
         news = self._domain.watching.watch(caller, after, call.recheck)
         async with aclosing(news):
             async for event, index in news:
-                yield convert.to_watch_response(event, pages.token(index))
+                yield convert.to_watch_response(event, pages.token(index + 1))
 
     async def GetReferral(
         self, request: referral_pb2.GetReferralRequest, context: Context
@@ -194,11 +195,11 @@ class ReferralService(referral_pb2_grpc.ReferralServiceServicer):
         size = page_size(request.page_size, _DEFAULT_PAGE, _MAX_PAGE)
         pages = Pages(f"ListReferrals {request.side}", caller.name)
         before = pages.number(request.page_token, _NEWEST)
-        records = await self._domain.records.page(caller, request.side, before, size)
-        full = len(records) == size
+        found = await self._domain.records.page(caller, request.side, before, size + 1)
+        shown, more = found[:size], found[size:]
         return referral_pb2.ListReferralsResponse(
-            referrals=map(convert.to_referral_view, records),
-            next_page_token=pages.token(records[-1].row.log_index) if full else "",
+            referrals=map(convert.to_referral_view, shown),
+            next_page_token=pages.token(shown[-1].row.log_index) if more else "",
         )
 
     async def EraseContent(
