@@ -178,7 +178,7 @@ class FakeExchange(
         content: sealed content, by its digest.
         waiting: ids of the referrals that wait for a recipient, by its name.
         attempts: how often each referral was delivered.
-        hang_up: set it to end all streams in good order.
+        hang_up: ends the streams of now in good order; see :meth:`end_streams`.
     """
 
     builder: ChainBuilder
@@ -262,6 +262,13 @@ class FakeExchange(
         """Puts a referral in the way of a recipient, again or for the first time."""
         async with self.wake:
             self.waiting[recipient].append(referral_id)
+            self.wake.notify_all()
+
+    async def end_streams(self) -> None:
+        """Ends all streams in good order; new ones may begin."""
+        ended, self.hang_up = self.hang_up, asyncio.Event()
+        ended.set()
+        async with self.wake:
             self.wake.notify_all()
 
     # LogService
@@ -366,11 +373,10 @@ class FakeExchange(
                     retraction=to_proto(item),
                 )
             )
-        while not self.hang_up.is_set():
+        ended = self.hang_up
+        while not ended.is_set():
             async with self.wake:
-                await self.wake.wait_for(
-                    lambda: self.waiting[name] or self.hang_up.is_set()
-                )
+                await self.wake.wait_for(lambda: self.waiting[name] or ended.is_set())
                 delivered = self.waiting[name][:]
                 self.waiting[name].clear()
             for referral_id in delivered:

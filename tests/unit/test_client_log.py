@@ -21,6 +21,7 @@ from onward.core.errors import (
     VerificationError,
 )
 from onward.core.tlog_policy import Policy
+from onward.home import Home
 from onward.testing import sample_routing, sample_tip
 from onward.v1 import log_pb2
 from tests.support.chain_builder import HOTLINE, OHIO, Logged
@@ -175,6 +176,21 @@ async def test_a_fork_is_noticed_by_the_next_process(
         await client.checkpoint()
 
 
+async def test_evidence_of_one_process_stops_the_others(
+    exchange: FakeExchange, client: Client
+) -> None:
+    await client.checkpoint()
+    honest = list(exchange.builder._leaves)
+    exchange.rewrite_history(3)
+    async with opened(exchange) as other:
+        with pytest.raises(ForkError):
+            await other.checkpoint()
+    exchange.builder._leaves = honest
+    grow(exchange)
+    with pytest.raises(ForkError, match="fork-"):
+        await client.checkpoint()
+
+
 async def test_processes_of_one_home_check_each_others_checkpoints(
     exchange: FakeExchange, client: Client
 ) -> None:
@@ -214,18 +230,26 @@ async def test_many_receipts_of_one_commit_need_one_proof(
 
 
 async def test_checkpoints_that_wait_are_settled_together(
-    exchange: FakeExchange, client: Client
+    exchange: FakeExchange, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await client.checkpoint()
     notes = []
     for _ in range(5):
         grow(exchange)
         notes.append(exchange.builder.checkpoint())
+    kept: list[str] = []
+    replace = Home.replace_checkpoint
+
+    def counting(home: Home, expected: str, note: str) -> bool:
+        kept.append(note)
+        return replace(home, expected, note)
+
+    monkeypatch.setattr(Home, "replace_checkpoint", counting)
     log = client._session.log
     await asyncio.gather(*(log.observe(note) for note in notes * 20))
-    # The first that came was checked alone, the other four up to the newest.
-    assert exchange.calls["GetConsistencyProof"] <= 6
-    assert client.home.checkpoint() == notes[-1]
+    assert kept == notes[-1:]
+    # One for each tree that was not known: the newest counts for the one kept before.
+    assert exchange.calls["GetConsistencyProof"] == len(notes)
 
 
 async def test_one_fork_among_many_stops_all(

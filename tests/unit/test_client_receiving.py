@@ -172,6 +172,21 @@ async def test_goes_on_from_what_another_desk_logged(
     assert taking.message.previous == acknowledgment.digest
 
 
+async def test_a_desk_that_receives_late_changes_nothing(
+    exchange: FakeExchange, hotline: Client, ohio: Client
+) -> None:
+    await hotline.publish(sample_tip(), **sample_routing(OHIO))
+    item = await receive_tip(ohio)
+    await item.acknowledge("watch officer")
+    await exchange.deliver(OHIO, item.referral_id)
+    async with opened(exchange, OHIO) as desk:
+        again = await receive_tip(desk)
+        assert again.attempt == 2
+        assert kinds(exchange, item.referral_id)[-1] == "received"
+        await desk.decline(item.referral_id, NOT_OURS)
+    assert answered(exchange, item.referral_id)[-1] == "acknowledgment"
+
+
 async def test_says_where_a_delivery_stands_when_a_verb_is_too_early(
     exchange: FakeExchange, hotline: Client, ohio: Client
 ) -> None:
@@ -359,22 +374,46 @@ async def test_receives_on_after_the_stream_has_ended(
     items = ohio.receive()
     await hotline.publish(sample_tip("NH-1"), **sample_routing(OHIO))
     first = await anext(items)
+    calls = exchange.calls["Receive"]
     exchange.failures["Receive"] = [DRAINING, DRAINING]
-    await hang_up(exchange)
+    await exchange.end_streams()
     await hotline.publish(sample_tip("NH-2"), **sample_routing(OHIO))
     second = await anext(items)
     await items.aclose()
     assert isinstance(first, Incoming)
     assert isinstance(second, Incoming)
     assert [first.tip.reference, second.tip.reference] == ["NH-1", "NH-2"]
+    assert exchange.calls["Receive"] == calls + 3
 
 
-async def hang_up(exchange: FakeExchange) -> None:
-    """Ends all streams in good order, and lets new ones begin."""
-    ended, exchange.hang_up = exchange.hang_up, asyncio.Event()
-    ended.set()
-    async with exchange.wake:
-        exchange.wake.notify_all()
+async def test_a_delivery_without_its_handover_is_forgotten_with_its_stream(
+    exchange: FakeExchange, hotline: Client, ohio: Client
+) -> None:
+    seen = 0
+
+    def lose_first_handover(
+        response: referral_pb2.ReceiveResponse,
+    ) -> referral_pb2.ReceiveResponse:
+        nonlocal seen
+        seen += response.WhichOneof("event") == "handover"
+        if response.WhichOneof("event") == "handover" and seen == 1:
+            checkpoint = exchange.builder.checkpoint()
+            heartbeat = referral_pb2.Heartbeat(checkpoint=checkpoint)
+            return referral_pb2.ReceiveResponse(heartbeat=heartbeat)
+        return response
+
+    exchange.tamper["Receive"] = lose_first_handover
+    published = await hotline.publish(sample_tip(), **sample_routing(OHIO))
+    items = ohio.receive()
+    waiting = asyncio.ensure_future(anext(items))
+    while not seen:  # noqa: ASYNC110 - the fake only counts
+        await asyncio.sleep(0.01)
+    await exchange.end_streams()
+    await exchange.deliver(OHIO, published.referral_id)
+    item = await waiting
+    await items.aclose()
+    assert isinstance(item, Incoming)
+    assert item.attempt == 2
 
 
 async def test_a_silent_stream_is_opened_again(
@@ -488,7 +527,7 @@ async def test_a_retraction_is_shown_once_though_each_stream_brings_it(
     await retracted(hotline, ohio)
     items = ohio.receive()
     assert isinstance(await anext(items), Retracted)
-    await hang_up(exchange)
+    await exchange.end_streams()
     await hotline.publish(sample_tip("NH-2"), **sample_routing(OHIO))
     assert isinstance(await anext(items), Incoming)
     await items.aclose()
