@@ -25,7 +25,7 @@ SCANNED = {
     "delivery_counts",
     "members USING INDEX sqlite_autoindex_members_1",
     # An index of nothing but what is leased now, all of which is asked for.
-    "deliveries USING COVERING INDEX deliveries_leased",
+    "deliveries USING COVERING INDEX deliveries_held",
 }
 """What may be read from one end to the other."""
 
@@ -151,6 +151,20 @@ async def test_work_does_not_grow(sqlite: SqliteStore, scribe: Scribe) -> None:
         if after[name] > 1.1 * before[name] + 20
     }
     assert not grown
+
+
+async def test_claim_does_not_step_over_what_others_hold(
+    sqlite: SqliteStore, scribe: Scribe
+) -> None:
+    await grow(sqlite, scribe, 2000)
+
+    async def lease(holder: str, limit: int) -> int:
+        async with sqlite.writing() as writer:
+            return len(await writer.claim(OHIO, holder, limit, 100, 200))
+
+    before = await work_of(sqlite, lease("a", 5))
+    assert await lease("b", 1500) == 1500
+    assert await work_of(sqlite, lease("a", 5)) < 1.1 * before + 20
 
 
 def plans() -> dict[str, list[str]]:

@@ -9,8 +9,8 @@ One writing transaction holds everything that one group commit of the ledger cha
     # here, and not before, it is durable
 
 Leaving the block commits and does not return before the data is on disk (fsync). An
-exception inside the block, also a cancellation, rolls back everything. When the commit
-itself fails, :class:`~onward.core.errors.UnavailableError` is raised and the outcome is
+exception inside the block, also a cancellation, rolls back everything; one that was
+raised by the writer does so even if it is caught inside. When the commit itself fails, :class:`~onward.core.errors.UnavailableError` is raised and the outcome is
 *unknown*: it may be durable or not, and the caller must read the head again before it
 goes on. There is at most one writer at a time; only the ledger writes.
 
@@ -196,7 +196,8 @@ class Batch:
     Attributes:
         statements: consecutive log entries, in order, beginning at the old size.
         feed: (member, log index): the member is to hear of this entry.
-        contents: (digest, sealed content) to keep; present content stays as it is.
+        contents: (digest, sealed content) to keep; present content stays as it is, and
+            erased content stays erased.
         erase_contents: digests of contents to erase beyond recovery.
         checkpoint: the new head; its size must be greater than the old one's, or the
             whole write fails (compare-and-swap on the size).
@@ -227,6 +228,7 @@ class Writer(Protocol):
         Raises:
             UnavailableError: the head is not at ``batch.old_size``: somebody else
                 advanced it. Nothing may be committed.
+            ValueError: the checkpoint does not cover exactly the batch's statements.
         """
 
     async def claim(

@@ -95,9 +95,11 @@ CREATE TABLE deliveries (
 
 CREATE INDEX deliveries_received ON deliveries (recipient, log_index);
 CREATE INDEX deliveries_waiting ON deliveries (recipient, urgency, order_index)
-  WHERE waiting;
+  WHERE waiting AND lease_holder = '';
 CREATE INDEX deliveries_oldest ON deliveries (urgency, order_index) WHERE waiting;
-CREATE INDEX deliveries_leased ON deliveries (lease_holder) WHERE lease_holder <> '';
+CREATE INDEX deliveries_held ON deliveries (lease_holder) WHERE lease_holder <> '';
+CREATE INDEX deliveries_lapsing ON deliveries (recipient, lease_until_ms)
+  WHERE waiting AND lease_holder <> '';
 -- 11 is DELIVERY_STATE_RETRACTION_PENDING.
 CREATE INDEX deliveries_retracting ON deliveries (recipient, order_index)
   WHERE state = 11;

@@ -32,7 +32,8 @@ SELECT log_index, referral_id, rejected, publisher,
 FROM referrals;
 
 CREATE TEMP VIEW delivery_rows AS
-SELECT referral_id, recipient, urgency, order_index, waiting, lease_until_ms,
+SELECT referral_id, recipient, urgency, order_index, waiting, lease_holder,
+  lease_until_ms,
   json_array(
     referral_id, recipient, state, state_ms, urgency, order_index, waiting,
     lease_holder, lease_until_ms, attempt

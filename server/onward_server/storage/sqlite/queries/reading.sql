@@ -134,11 +134,20 @@ JOIN delivery_rows ON referral_id = wanted.value;
 
 -- name: claimable(recipient, now_ms, limit)$
 -- Waiting deliveries of one recipient that no stream has a lease on at this time: the
--- most urgent first, then the oldest.
+-- most urgent first, then the oldest. Those never leased and those whose lease lapsed
+-- come from an index each, so that nobody steps over what others hold.
 SELECT group_concat(row)
 FROM (
-  SELECT row FROM delivery_rows
-  WHERE recipient = :recipient AND waiting AND lease_until_ms <= :now_ms
+  SELECT row, urgency, order_index FROM (
+    SELECT row, urgency, order_index FROM delivery_rows
+    WHERE recipient = :recipient AND waiting AND lease_holder = ''
+    ORDER BY urgency, order_index
+    LIMIT :limit
+  )
+  UNION ALL
+  SELECT row, urgency, order_index FROM delivery_rows
+  WHERE recipient = :recipient AND waiting AND lease_holder <> ''
+    AND lease_until_ms <= :now_ms
   ORDER BY urgency, order_index
   LIMIT :limit
 );
