@@ -142,6 +142,42 @@ def test_verifying_a_bundle_is_as_described(
     assert questions == list(STEPS.values())
 
 
+CONNECT = "connect-a-state-system.md"
+
+
+def test_a_state_system_is_connected_by_a_program(exchange: ExchangeProcess) -> None:
+    referral_id = publish(exchange)
+    session(page(CONNECT), exchange.folder)
+    hotline = "--home", str(exchange.folder / "hotline")
+    shown = json.loads(command("onward", "show", referral_id, "--json", *hotline))
+    assert [delivery["state"] for delivery in shown["deliveries"]] == ["TAKEN"]
+    command("onward", "retract", referral_id, "--reason", "SENT_IN_ERROR", *hotline)
+    again = "onward receive --home police --exec ./take-in --drain"
+    code, said = run(again, exchange.folder, {})
+    assert code == 0, said
+    shown = json.loads(command("onward", "show", referral_id, "--json", *hotline))
+    states = [delivery["state"] for delivery in shown["deliveries"]]
+    assert states == ["RETRACTION_ANSWERED"]
+
+
+def test_a_connected_program_finds_the_variables_of_the_page(
+    exchange: ExchangeProcess,
+) -> None:
+    described = set(re.findall(r"^\| `(ONWARD_\w+)` \|", page(CONNECT), re.MULTILINE))
+    receive = (
+        "onward receive --home police --drain --exec "
+        "\"sh -c 'env | grep -o ^ONWARD_[A-Z_]* >> variables'\""
+    )
+    hotline = "--home", str(exchange.folder / "hotline")
+    referral_id = publish(exchange)
+    run(receive, exchange.folder, {})
+    command("onward", "retract", referral_id, "--reason", "SENT_IN_ERROR", *hotline)
+    code, said = run(receive, exchange.folder, {})
+    assert code == 0, said
+    found = (exchange.folder / "variables").read_text().split()
+    assert {name for name in found if name != "ONWARD_HOME"} == described
+
+
 WITHOUT_SDK = "write-a-client-without-the-sdk.md"
 
 
