@@ -10,9 +10,10 @@ One writing transaction holds everything that one group commit of the ledger cha
 
 Leaving the block commits and does not return before the data is on disk (fsync). An
 exception inside the block, also a cancellation, rolls back everything; one that was
-raised by the writer does so even if it is caught inside. When the commit itself fails, :class:`~onward.core.errors.UnavailableError` is raised and the outcome is
-*unknown*: it may be durable or not, and the caller must read the head again before it
-goes on. There is at most one writer at a time; only the ledger writes.
+raised by the writer does so even if it is caught inside. When the commit itself fails,
+:class:`~onward.core.errors.UnavailableError` is raised and the outcome is *unknown*: it
+may be durable or not, and the caller must read the head again before it goes on. There
+is at most one writer at a time; only the ledger writes.
 
 Readers may be called at any time, from any task. They see committed data only, and each
 call sees one consistent state.
@@ -141,9 +142,10 @@ class TokenRow:
 
 @dataclass(frozen=True, slots=True)
 class UploadRow:
-    """An upload by one member: content that no referral names yet.
+    """An upload: content that no referral names yet.
 
     Attributes:
+        uploader: who uploads, and in which attempt; chunks of others never mix with it.
         uploaded_ms: when it began; from its completion on, when it was completed.
     """
 
