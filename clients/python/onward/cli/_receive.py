@@ -236,7 +236,7 @@ async def _until_idle(
         rested = False
         try:
             while not (await asyncio.wait({coming}, timeout=PAUSE))[0]:
-                if rested and not busy():
+                if rested:
                     return
                 rested = not busy()
         finally:
