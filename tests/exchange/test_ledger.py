@@ -15,6 +15,7 @@ from onward.core.merkle import verify_consistency
 from onward.core.statements import statement_digest
 from onward.core.tlog_policy import Policy
 from onward.core.tlog_proof import TlogProof
+from onward.v1 import statement_pb2, vocabulary_pb2
 from onward_server.storage.contract import Writer
 from tests.exchange.test_publishing import verify
 from tests.support.world import (
@@ -106,6 +107,20 @@ async def test_an_unsure_ledger_reads_the_head_before_it_signs_again(
     assert verify(world, later.referral) > verify(world, again.referral)
     digests = await world.store.digests(0, 1000)
     assert len(digests) == len(set(digests)) == world.ledger.head().size
+
+
+async def test_a_suspension_holds_though_its_commit_was_reported_failed(
+    world: World, failing: FailingStore
+) -> None:
+    member = world.parties[STATE_POLICE].entry(world.clock.ms)
+    member.status = vocabulary_pb2.MEMBER_STATUS_SUSPENDED
+    failing.fail, failing.head_fails = "persisted but reported failed", 1
+    with pytest.raises(UnavailableError):
+        await world.change(statement_pb2.DIRECTORY_CHANGE_KIND_SUSPENDED, member)
+    with pytest.raises(OnwardError):  # the recipient is not active
+        await world.publishing.publish(world.caller(HOTLINE), world.referral())
+    await world.ledger.write(lambda writer: writer.release("nobody"))
+    assert not world.ledger.directory.entry(STATE_POLICE).active
 
 
 async def test_all_checkpoints_ever_signed_are_consistent(world: World) -> None:

@@ -205,6 +205,25 @@ async def test_uploaded_content_is_published_by_its_digest(world: World) -> None
     assert await world.store.content(digest) == sending.sealed
 
 
+async def test_two_uploads_of_the_same_content_do_not_mix(world: World) -> None:
+    sending = world.referral(content=os.urandom(600_000))
+    digest, caller = hashlib.sha256(sending.sealed).digest(), world.caller(HOTLINE)
+
+    async def chunks(size: int) -> AsyncIterator[bytes]:
+        for start in range(0, len(sending.sealed), size):
+            yield sending.sealed[start : start + size]
+
+    size = len(sending.sealed)
+    await asyncio.gather(
+        *(
+            world.publishing.put_content(caller, digest, size, chunks(step))
+            for step in (100_000, 70_000, 256 * 1024)
+        )
+    )
+    await world.publishing.publish(caller, Sending(sending.jws, b""))
+    assert await world.store.content(digest) == sending.sealed
+
+
 async def test_sealed_bytes_of_another_referral_are_refused(world: World) -> None:
     first = world.referral()
     await world.publishing.publish(world.caller(HOTLINE), first)

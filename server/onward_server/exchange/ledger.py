@@ -44,7 +44,7 @@ from onward.core.notes import NoteSigner, sign_note
 from onward.core.tiles import edge_tiles
 from onward.core.tree import Tree
 from onward.v1 import directory_pb2, statement_pb2
-from onward_server.exchange.clock import Clock
+from onward_server.exchange.clock import Clock, Entropy
 from onward_server.exchange.directory import Directory, Registration
 from onward_server.exchange.draft import Draft, View, Voice
 from onward_server.exchange.guard import Guard
@@ -172,17 +172,7 @@ class Ledger:
         """
         await self._read_head()
         await self._check_guard()
-        members = await self._store.members()
-        rows = await self._store.statements([row.log_index for row in members])
-        digests = {row.log_index: row.digest for row in rows}
-        self.directory.apply(
-            Registration(
-                MemberEntry.from_proto(directory_pb2.Member.FromString(row.entry)),
-                row.log_index,
-                digests[row.log_index],
-            )
-            for row in members
-        )
+        await self._read_directory()
         self._writer_task = asyncio.create_task(self._write(), name="ledger")
         await self.write(lambda writer: writer.release_all())
 
@@ -194,6 +184,20 @@ class Ledger:
             await self._writer_task
             self._writer_task = None
         self._guard.close()
+
+    async def _read_directory(self) -> None:
+        """Takes the members from the database."""
+        members = await self._store.members()
+        rows = await self._store.statements([row.log_index for row in members])
+        digests = {row.log_index: row.digest for row in rows}
+        self.directory.apply(
+            Registration(
+                MemberEntry.from_proto(directory_pb2.Member.FromString(row.entry)),
+                row.log_index,
+                digests[row.log_index],
+            )
+            for row in members
+        )
 
     async def _check_guard(self) -> None:
         """Compares the database with what was signed last."""
@@ -236,6 +240,11 @@ class Ledger:
                     asyncio.get_running_loop().create_future(),
                 )
             )
+
+    @property
+    def entropy(self) -> Entropy:
+        """The source of unpredictable bytes."""
+        return self._voice.entropy
 
     def checkpoint(self) -> str:
         """Returns the newest checkpoint as a signed note."""
@@ -449,11 +458,12 @@ class Ledger:
         return False
 
     async def _read_head(self) -> None:
-        """Takes head and tree from the database."""
+        """Takes head and tree from the database, and what else moved with them."""
         self._unsure = True
         head = await self._store.head()
         size = head.size if head else 0
-        if size != self._tree.size:
+        moved = size != self._tree.size
+        if moved:
             self._tree = Tree.load(size, await self._store.tiles(edge_tiles(size)))
         if head is not None and self._tree.root != head.root:
             raise UnavailableError(
@@ -462,6 +472,9 @@ class Ledger:
                 f"{size}; the database is damaged. Restore a backup; nothing is signed "
                 "until then",
             )
+        if moved:
+            await self._read_directory()
+            self.hub.wake_all()
         self._head = head
         self._unsure = False
 

@@ -129,6 +129,8 @@ class Publication:
         if known is not None:
             return self._answer_again(known)
         self.signed.still_valid(draft)
+        for member in self.recipients:
+            check_recipient(member.name, draft.member(member.name))
         parent = self._check_links(draft)
         self.rejected = self.refusal is not None
         if self.refusal is not None:
@@ -336,7 +338,9 @@ class Publishing:
         require_role(caller, _PUBLISHER, _RECIPIENT)
         if size > self._limits.content:
             raise TooLargeError("content", size, self._limits.content)
-        upload = UploadRow(digest, caller.name, self._clock.now_ms())
+        # Two uploads of the same content at once must not mix their chunks.
+        attempt = f"{caller.name} {self._ledger.entropy(8).hex()}"
+        upload = UploadRow(digest, attempt, self._clock.now_ms())
         hasher, position = hashlib.sha256(), 0
         async for chunk in chunks:
             if len(chunk) > self._limits.chunk:
@@ -370,11 +374,11 @@ class Publishing:
             stored = await self._store.content(body.content_digest)
             if stored is None:
                 raise _content_unknown()
-            return parse_sealed(stored)
+            sealed = stored
         digest = hashlib.sha256(sealed).digest()
         if len(sealed) != body.content_size or digest != body.content_digest:
             raise _content_mismatch()
-        return parse_sealed(sealed)
+        return parse_sealed(sealed, self._limits.content)
 
     def _check_recipients(
         self,
@@ -383,7 +387,10 @@ class Publishing:
         now: datetime,
     ) -> list[MemberEntry]:
         """Step 6: each recipient takes part, and the content is sealed to it."""
-        recipients = [self._recipient(name) for name in body.recipients]
+        recipients = [
+            check_recipient(name, self._ledger.directory.find(name))
+            for name in body.recipients
+        ]
         usable = {
             (member.name, key_id)
             for member in recipients
@@ -400,18 +407,6 @@ class Publishing:
             )
         return recipients
 
-    def _recipient(self, name: str) -> MemberEntry:
-        """Returns a member that can be a recipient now."""
-        member = self._ledger.directory.find(name)
-        if member is None or not member.active or _RECIPIENT not in member.roles:
-            raise StateError(
-                Reason.ERROR_REASON_RECIPIENT_UNAVAILABLE,
-                f"{name} is not an active recipient at this exchange",
-                field="referral.recipients",
-                metadata={"recipient": name},
-            )
-        return member
-
     async def original(
         self, caller: Caller, statement: UnverifiedStatement
     ) -> Published | None:
@@ -425,6 +420,22 @@ class Publishing:
         if row.rejected:
             raise _forbidden(said)
         return Published(referral, said)
+
+
+def check_recipient(name: str, member: MemberEntry | None) -> MemberEntry:
+    """Returns a member that can be a recipient at present.
+
+    Raises:
+        StateError: ``RECIPIENT_UNAVAILABLE``.
+    """
+    if member is None or not member.active or _RECIPIENT not in member.roles:
+        raise StateError(
+            Reason.ERROR_REASON_RECIPIENT_UNAVAILABLE,
+            f"{name} is not an active recipient at this exchange",
+            field="referral.recipients",
+            metadata={"recipient": name},
+        )
+    return member
 
 
 def require_role(caller: Caller, *roles: vocabulary_pb2.Role.ValueType) -> None:
