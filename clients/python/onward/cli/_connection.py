@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import typer
 
+from onward.cli._output import say
 from onward.cli.exits import Exit
 
 # gRPC tells what fails on its own, on standard error; we tell it in one line.
@@ -45,17 +46,17 @@ def running(work: Awaitable[_Result]) -> _Result:
             loop.add_signal_handler(signal.SIGTERM, task.cancel)
         return await work
 
-    logging.basicConfig(handlers=[_warnings()], level=logging.WARNING)
+    logging.basicConfig(handlers=[_Telling()], level=logging.WARNING)
     try:
         return asyncio.run(run())
     except asyncio.CancelledError:
         raise typer.Exit(Exit.TERMINATED) from None
 
 
-def _warnings() -> logging.Handler:
-    """Returns what tells people, in one line each, what the client has to say."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(
-        logging.Formatter("onward: %(message)s %(reason)s", defaults={"reason": ""})
-    )
-    return handler
+class _Telling(logging.Handler):
+    """Tells people, in one line each, what the client has to say."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Tells one thing, with its reason where it has one."""
+        reason = getattr(record, "reason", "")
+        say(": ".join(filter(None, ("onward", record.getMessage(), reason))))
