@@ -16,10 +16,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import MeterProvider
+from prometheus_client import CollectorRegistry, generate_latest
 
 from onward.core.verify import STEPS, verify_bundle
+from onward_server.telemetry import METRICS, Telemetry
 from tests.support.pages import BIN, DOCS, ROOT, SECONDS, Step, blocks, run, session
-from tests.support.process import HOTLINE, POLICE, ExchangeProcess, command
+from tests.support.process import (
+    HOTLINE,
+    POLICE,
+    ExchangeProcess,
+    command,
+    free_port,
+)
 
 SAMPLE = DOCS / "samples" / "NH-0001.json"
 REFERRAL = (
@@ -40,7 +50,10 @@ def page(name: str) -> str:
 def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExchangeProcess]:
     """A running exchange; beside it what the pages speak of, by the names there."""
     folder = tmp_path_factory.mktemp("exchange")
-    founded = ExchangeProcess.found(folder)
+    metrics = f"127.0.0.1:{free_port()}"
+    founded = ExchangeProcess.found(
+        folder, {"ONWARD__TELEMETRY__PROMETHEUS_LISTEN": metrics}
+    )
     founded.start()
     asyncio.run(founded.populate())
     for name, target in (
@@ -176,6 +189,47 @@ def test_a_connected_program_finds_the_variables_of_the_page(
     assert code == 0, said
     found = (exchange.folder / "variables").read_text().split()
     assert {name for name in found if name != "ONWARD_HOME"} == described
+
+
+OBSERVE = "read-logs-and-metrics.md"
+
+
+def test_logs_and_metrics_are_read_as_described(exchange: ExchangeProcess) -> None:
+    (metrics,) = exchange.environment.values()
+    text = page(OBSERVE).replace("127.0.0.1:9464", metrics)
+    shows_what_it_prints(session(text, exchange.folder))
+
+
+def test_every_event_of_the_exchange_is_described() -> None:
+    called = re.compile(r"_log\.(info|warning|error|exception)\(\s*\"([^\"]+)\"")
+    found = {
+        (event, level.replace("exception", "error"))
+        for file in (ROOT / "server").rglob("*.py")
+        for level, event in called.findall(file.read_text("utf-8"))
+    }
+    rows = re.findall(
+        r"^\| (`.*`) \| (info|warning|error) \|", page(OBSERVE), re.MULTILINE
+    )
+    described = {
+        (event, level)
+        for events, level in rows
+        for event in re.findall("`(.*?)`", events)
+    }
+    assert described == found
+
+
+def test_every_expression_is_about_a_metric_that_prometheus_sees() -> None:
+    registry = CollectorRegistry()
+    meters = MeterProvider([PrometheusMetricReader(registry=registry)])
+    telemetry = Telemetry(meters=meters)
+    for metric in METRICS:
+        telemetry.tell(metric, 1, dict.fromkeys(metric.attributes, "any"))
+    seen = generate_latest(registry).decode()
+    meters.shutdown()
+    names = re.findall(r"(?<![\w.])(?:onward|rpc)_\w+", page(OBSERVE))
+    assert names
+    for name in names:
+        assert re.search(rf"\b{name}\b", seen), name
 
 
 WITHOUT_SDK = "write-a-client-without-the-sdk.md"
