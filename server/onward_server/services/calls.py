@@ -19,7 +19,6 @@ class Call:
         method: the full method name, such as ``/onward.v1.LogService/GetReceipt``.
         caller: who is calling; None where anyone may.
         holder: whose quotas it uses up: the caller's name, or the peer's address.
-        certificate: the caller's verified certificate as PEM; empty without one.
         observation: how it is observed.
         recheck: raises when the caller may no longer be here.
     """
@@ -27,7 +26,6 @@ class Call:
     method: str
     caller: Caller | None
     holder: str
-    certificate: bytes
     observation: Observation
     recheck: Callable[[], None]
 

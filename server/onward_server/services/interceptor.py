@@ -177,7 +177,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
         holder = peer.address
         if caller is not None:
             holder = observation.member = caller.name
-        call = Call(name, caller, holder, peer.certificate, observation, recheck)
+        call = Call(name, caller, holder, observation, recheck)
         calls.enter(call)
         return call
 
