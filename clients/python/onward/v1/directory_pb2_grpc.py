@@ -101,8 +101,9 @@ class DirectoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RenewCertificate(self, request, context):
-        """Issues a new certificate to the calling member. Fails with POSSESSION_UNPROVEN
-        when the request is not signed with the key that it holds.
+        """Issues a new certificate to the calling member, for the key in the request, which
+        may be a new one. Fails with POSSESSION_UNPROVEN when the request is not signed
+        with that key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,8 +34,9 @@ class DirectoryServiceStub:
     Fails with KEY_NOT_VALID, POSSESSION_UNPROVEN.
     """
     RenewCertificate: _aio.UnaryUnaryMultiCallable[_directory_pb2.RenewCertificateRequest, _directory_pb2.RenewCertificateResponse]
-    """Issues a new certificate to the calling member. Fails with POSSESSION_UNPROVEN
-    when the request is not signed with the key that it holds.
+    """Issues a new certificate to the calling member, for the key in the request, which
+    may be a new one. Fails with POSSESSION_UNPROVEN when the request is not signed
+    with that key.
     """
 
 class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -88,8 +89,9 @@ class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _directory_pb2.RenewCertificateRequest,
         context: _aio.ServicerContext[_directory_pb2.RenewCertificateRequest, _abc.Awaitable[_directory_pb2.RenewCertificateResponse]],
     ) -> _abc.Awaitable[_directory_pb2.RenewCertificateResponse]:
-        """Issues a new certificate to the calling member. Fails with POSSESSION_UNPROVEN
-        when the request is not signed with the key that it holds.
+        """Issues a new certificate to the calling member, for the key in the request, which
+        may be a new one. Fails with POSSESSION_UNPROVEN when the request is not signed
+        with that key.
         """
 
 def add_DirectoryServiceServicer_to_server(servicer: DirectoryServiceServicer, server: _aio.Server) -> None: ...

@@ -137,7 +137,8 @@ class ReferralServiceServicer:
     def PutContent(self, request_iterator, context):
         """Uploads sealed content before its referral is published. The first message is the
         header, all others are chunks of at most 256 KiB. Content that no referral of the
-        uploader names within 24 hours is deleted. Idempotent. Callers: publishers.
+        uploader names within 24 hours is deleted. Idempotent. Callers: publishers, and
+        recipients for the child referral of a transfer.
         Fails with TOO_LARGE, CONTENT_MISMATCH, QUOTA_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -47,7 +47,8 @@ class ReferralServiceStub:
     PutContent: _aio.StreamUnaryMultiCallable[_referral_pb2.PutContentRequest, _referral_pb2.PutContentResponse]
     """Uploads sealed content before its referral is published. The first message is the
     header, all others are chunks of at most 256 KiB. Content that no referral of the
-    uploader names within 24 hours is deleted. Idempotent. Callers: publishers.
+    uploader names within 24 hours is deleted. Idempotent. Callers: publishers, and
+    recipients for the child referral of a transfer.
     Fails with TOO_LARGE, CONTENT_MISMATCH, QUOTA_EXCEEDED.
     """
     Receive: _aio.UnaryStreamMultiCallable[_referral_pb2.ReceiveRequest, _referral_pb2.ReceiveResponse]
@@ -164,7 +165,8 @@ class ReferralServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_referral_pb2.PutContentResponse]:
         """Uploads sealed content before its referral is published. The first message is the
         header, all others are chunks of at most 256 KiB. Content that no referral of the
-        uploader names within 24 hours is deleted. Idempotent. Callers: publishers.
+        uploader names within 24 hours is deleted. Idempotent. Callers: publishers, and
+        recipients for the child referral of a transfer.
         Fails with TOO_LARGE, CONTENT_MISMATCH, QUOTA_EXCEEDED.
         """
 
