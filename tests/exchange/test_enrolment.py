@@ -4,11 +4,11 @@ import asyncio
 import json
 from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from onward.core.errors import (
     MalformedError,
@@ -23,7 +23,6 @@ from onward.core.keys import StatementPrivateKey
 from onward.core.sealing import ContentPrivateKey
 from onward.core.statements import POSSESSION_TYPE, parse_statement, sign_jws
 from onward.v1 import directory_pb2, vocabulary_pb2
-from onward_server.exchange.authority import make_request
 from onward_server.exchange.clock import timestamp_ms
 from tests.support.enrolling import (
     HYBRID,
@@ -135,6 +134,19 @@ async def test_a_used_token_enrols_nobody_else(office: Office) -> None:
     with pytest.raises(UnauthenticatedError, match="used already") as refused:
         await Newcomer(OHIO).enrol(office.enrolment, token)
     assert reason(refused) == "TOKEN_INVALID"
+
+
+async def test_a_used_token_answers_no_other_request(office: Office) -> None:
+    first = Newcomer(OHIO)
+    token = await office.add(description())
+    await first.enrol(office.enrolment, token)
+    for other in (
+        replace(first, csr=Newcomer(OHIO).csr),
+        replace(first, statement_keys=[StatementPrivateKey.generate()]),
+        replace(first, content_keys=[ContentPrivateKey.generate(HYBRID)]),
+    ):
+        with pytest.raises(UnauthenticatedError, match="used already"):
+            await other.enrol(office.enrolment, token)
 
 
 async def test_of_two_newcomers_with_one_token_one_gets_in(office: Office) -> None:
@@ -326,14 +338,22 @@ class TestPossession:
     ) -> None:
         newcomer = Newcomer(OHIO)
         challenges = await office.enrolment.start(token, newcomer.csr, newcomer.offer)
-        proof = newcomer.prove(challenges, token)
-        other_csr = make_request(ec.generate_private_key(ec.SECP256R1()))
-        other_key = Newcomer(
-            OHIO, newcomer.statement_keys, newcomer.content_keys, other_csr
-        )
-        await self.refused(office, token, other_key, proof)
-        # Signed for the other request, but with the answers to this one's challenge.
-        await self.refused(office, token, other_key, other_key.prove(challenges, token))
+        for other in (
+            replace(newcomer, csr=Newcomer(OHIO).csr),
+            replace(newcomer, statement_keys=[StatementPrivateKey.generate()]),
+        ):
+            await self.refused(office, token, other, newcomer.prove(challenges, token))
+            # All is signed anew, but with the answers to the other's challenges.
+            await self.refused(office, token, other, other.prove(challenges, token))
+
+    async def test_answers_are_for_one_token(self, office: Office, token: str) -> None:
+        newcomer = Newcomer(OHIO)
+        challenges = await office.enrolment.start(token, newcomer.csr, newcomer.offer)
+        newer = (await office.registry.issue_token(OHIO)).text
+        with pytest.raises(VerificationError):
+            await office.enrolment.complete(
+                newer, newcomer.csr, newcomer.offer, newcomer.prove(challenges, newer)
+            )
 
     async def test_a_statement_is_no_possession(
         self, office: Office, token: str

@@ -31,6 +31,7 @@ from tests.support.enrolling import (
     HYBRID,
     OHIO,
     OPERATOR,
+    P384,
     SECOND_OPERATOR,
     Newcomer,
     Office,
@@ -396,20 +397,31 @@ class TestRotating:
         with pytest.raises(VerificationError):
             await office.registry.rotate_keys(caller, new.offer, proof)
 
-    async def test_a_revocation_at_the_same_moment_is_not_undone(
+    async def test_a_key_that_is_revoked_at_the_same_moment_vouches_for_nothing(
         self, office: Office, admin: Caller, ohio: Newcomer
     ) -> None:
         caller, new = office.world.caller(OHIO), self.replacement()
         first = await office.registry.rotate_keys(caller, new.offer, ())
         proof = new.prove(first.challenges, also=ohio.statement_keys)
         old = ohio.statement_keys[0].key_id
-        await asyncio.gather(
+        _, rotated = await asyncio.gather(
             office.registry.revoke_key(admin, OHIO, old),
             office.registry.rotate_keys(caller, new.offer, proof),
             return_exceptions=True,
         )
-        status = {key.key_id: key.status for key in office.entry(OHIO).statement_keys}
-        assert status[old] == V.KEY_STATUS_REVOKED
+        assert isinstance(rotated, VerificationError)
+        (key,) = office.entry(OHIO).statement_keys
+        assert (key.key_id, key.status) == (old, V.KEY_STATUS_REVOKED)
+
+    async def test_answers_are_for_one_offer(
+        self, office: Office, ohio: Newcomer
+    ) -> None:
+        caller, new = office.world.caller(OHIO), self.replacement()
+        first = await office.registry.rotate_keys(caller, new.offer, ())
+        other = replace(new, statement_keys=[StatementPrivateKey.generate()])
+        proof = other.prove(first.challenges, also=ohio.statement_keys)
+        with pytest.raises(VerificationError):
+            await office.registry.rotate_keys(caller, other.offer, proof)
 
     async def test_an_entry_never_outgrows_a_statement(
         self, office: Office, ohio: Newcomer
@@ -433,11 +445,9 @@ class TestRotating:
         await office.registry.revoke_key(
             admin, OHIO, ohio.content_keys[0].public.key_id
         )
-        old = ohio
         for _ in range(edits.MAX_FORMER_KEYS + 2):
-            new = self.replacement(content_keys=[])
-            await self.rotate(office, old, new)
-            old = new
+            content_key = ContentPrivateKey.generate(P384)
+            await self.rotate(office, ohio, self.replacement([], [content_key]))
         revoked = [
             key.key_id
             for key in office.entry(OHIO).content_keys

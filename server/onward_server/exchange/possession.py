@@ -164,9 +164,11 @@ class Challenger:
                 )
 
     def _answers(self, occasion: Occasion, offer: Offer) -> list[bytes]:
-        """Returns the 32 bytes that each content key's challenge holds."""
+        """Returns the 32 bytes that each content key's challenge holds.
+
+        A token is for one member, and so is a change, so the member is in the context.
+        """
         digests = (
-            sha256(occasion.member.encode()).digest(),
             sha256(occasion.token_digest).digest(),
             sha256(occasion.request_digest).digest(),
             sha256(occasion.state).digest(),
