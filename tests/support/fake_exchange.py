@@ -299,6 +299,11 @@ class FakeExchange(
         ]
         return directory_pb2.GetExchangeKeysResponse(changes=changes)
 
+    async def RenewCertificate(self, request: Any, context: _Context) -> Any:
+        """Issues a certificate, but for another key than the one asked for."""
+        _, chain = self._authority.issue(caller(context))
+        return directory_pb2.RenewCertificateResponse(certificate_chain=chain.decode())
+
     # ReferralService
 
     async def Publish(self, request: Any, context: _Context) -> Any:

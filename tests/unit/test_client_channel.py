@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -211,6 +213,97 @@ def test_pauses_grow_are_bounded_and_spread() -> None:
     assert longest.pause(0, retry_after=7) > shortest.pause(0, retry_after=7)
 
 
+# --- streams --------------------------------------------------------------------------
+
+
+class Stream:
+    """A stream that yields some messages, and then ends or fails."""
+
+    def __init__(self, *messages: str, failure: Exception | None = None) -> None:
+        self._messages = messages
+        self._failure = failure
+        self.cancelled = False
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        for message in self._messages:
+            yield message
+        if self._failure:
+            raise self._failure
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+async def pauses_between(
+    monkeypatch: pytest.MonkeyPatch, *streams: Stream
+) -> list[float]:
+    """Reads streams one after the other; returns the pause after each."""
+    pauses: list[float] = []
+
+    async def note(seconds: float) -> None:
+        pauses[-1] = seconds
+
+    monkeypatch.setattr("onward._channel.asyncio.sleep", note)
+    left = iter([*streams, Stream("the end")])
+
+    def open_stream() -> Any:
+        pauses.append(0)
+        return next(left)
+
+    async with aclosing(Caller(5, zeros).reopened(open_stream)) as messages:
+        async for message in messages:
+            if message == "the end":
+                break
+    assert all(stream.cancelled for stream in streams)
+    return pauses[:-1]
+
+
+DRAINING = refused(
+    grpc.StatusCode.UNAVAILABLE,
+    UnavailableError(Reason.ERROR_REASON_DRAINING, "shutting down"),
+)
+
+
+async def test_a_stream_that_ended_in_good_order_is_opened_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    streams = [Stream("a"), Stream("b", failure=DRAINING), Stream("c")]
+    assert await pauses_between(monkeypatch, *streams) == [0, 0, 0]
+
+
+async def test_streams_that_bring_nothing_are_opened_ever_more_slowly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for empty in (Stream(), Stream(failure=DRAINING)):
+        first, *others = await pauses_between(monkeypatch, empty, empty, empty, empty)
+        assert first == 0
+        assert others == sorted(others)
+        assert 0 < others[0] < others[-1]
+
+
+async def test_a_stream_that_failed_is_opened_after_a_pause_that_grows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lost = Stream(failure=UNAVAILABLE)
+    pauses = await pauses_between(monkeypatch, lost, lost, lost)
+    assert 0 < pauses[0] < pauses[1] < pauses[2]
+
+
+async def test_a_message_ends_a_bad_series(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost, lively = Stream(failure=UNAVAILABLE), Stream("a", failure=UNAVAILABLE)
+    pauses = await pauses_between(monkeypatch, lost, lost, lost, lively, lively)
+    assert pauses[3] == pauses[4] == pauses[0] < pauses[2]
+
+
+async def test_a_stream_waits_as_long_as_the_exchange_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    error = QuotaError(Reason.ERROR_REASON_QUOTA_EXCEEDED, "slowly", retry_after=7)
+    failure = refused(grpc.StatusCode.RESOURCE_EXHAUSTED, error)
+    (pause,) = await pauses_between(monkeypatch, Stream(failure=failure))
+    assert pause >= 7
+
+
 # --- the connection -------------------------------------------------------------------
 
 
@@ -254,6 +347,16 @@ async def test_an_expired_certificate_is_said_before_anything_is_sent(
         later = exchange.now + timedelta(days=4000)
         with pytest.raises(UnauthenticatedError, match="expired"):
             await Client.open(home, clock=lambda: later).__aenter__()
+
+
+async def test_a_certificate_for_another_key_is_not_taken(tmp_path: Path) -> None:
+    async with running(tmp_path) as exchange:
+        home = exchange.home(OHIO)
+        before = home.certificate_chain
+        async with Client.open(home, clock=lambda: exchange.now) as client:
+            with pytest.raises(VerificationError, match="certificate"):
+                await client.renew_certificate()
+        assert home.certificate_chain == before
 
 
 async def test_a_stranger_gets_nowhere_without_a_certificate(tmp_path: Path) -> None:

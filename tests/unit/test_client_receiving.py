@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -25,7 +26,12 @@ from onward.core.errors import (
 )
 from onward.core.keys import StatementPrivateKey
 from onward.core.sealing import ContentPrivateKey, seal_content
-from onward.core.statements import parse_statement
+from onward.core.statements import (
+    STATEMENT_TYPE,
+    parse_statement,
+    sign_jws,
+    statement_digest,
+)
 from onward.testing import sample_routing, sample_tip
 from onward.v1 import log_pb2, referral_pb2, statement_pb2, vocabulary_pb2
 from tests.support.chain_builder import HOTLINE, NEVADA, OHIO, UTAH
@@ -672,3 +678,28 @@ async def test_shows_what_is_proven(
     exchange.tamper["GetReferral"] = add_stranger
     with pytest.raises(VerificationError, match="another referral"):
         await hotline.show(published.referral_id)
+
+
+async def test_what_a_later_version_says_does_not_hide_the_rest(
+    exchange: FakeExchange, hotline: Client, ohio: Client
+) -> None:
+    published = await hotline.publish(sample_tip(), **sample_routing(OHIO))
+    await receive_tip(ohio)
+    shown = await hotline.show(published.referral_id)
+    last = exchange.builder.log[-1].statement
+    message = statement_pb2.Statement()
+    message.CopyFrom(last.message)
+    message.ClearField("received")
+    payload = message.SerializeToString() + b"\x82\x02\x00"  # body 32, empty
+    key = exchange.builder.parties[OHIO].key
+    jws = sign_jws(payload, STATEMENT_TYPE, key)
+    exchange.builder.append(replace(last, jws=jws, digest=statement_digest(jws)))
+    assert (await hotline.show(published.referral_id)).statements == shown.statements
+    async with opened(exchange, OHIO) as desk:
+        await desk.acknowledge(published.referral_id, "watch officer")
+    seen = []
+    watching = hotline.watch_own()
+    while "acknowledgment" not in seen:
+        seen.append((await anext(watching)).statement.kind)
+    await watching.aclose()
+    assert len(seen) == 5

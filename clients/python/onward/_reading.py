@@ -33,9 +33,10 @@ async def watch_own(
             if response.WhichOneof("event") == "heartbeat":
                 await session.log.observe(response.heartbeat.checkpoint)
             elif response.HasField("statement"):
-                logged = await session.verify(response.statement)
-                await session.keep(logged.message.referral_id, logged)
-                yield Watched(logged, response.resume_token)
+                logged = await session.verify_known(response.statement)
+                if logged:
+                    await session.keep(logged.message.referral_id, logged)
+                    yield Watched(logged, response.resume_token)
             token = response.resume_token or token
 
 

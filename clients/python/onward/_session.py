@@ -20,6 +20,7 @@ from onward._values import Logged
 from onward.core.bodies import check_body
 from onward.core.directory import MemberEntry
 from onward.core.errors import (
+    MalformedError,
     Reason,
     StateError,
     UnauthenticatedError,
@@ -113,11 +114,25 @@ class Session:
         statement = await self.directory.verify(entry)
         return Logged(statement, logged.receipt, entry.index, checkpoint)
 
+    async def verify_known(self, logged: log_pb2.LoggedStatement) -> Logged | None:
+        """Checks a statement; None if its body is one that this version does not know.
+
+        An exchange of a later version logs such statements too, and what we can say
+        about the others must not depend on them.
+        """
+        try:
+            return await self.verify(logged)
+        except MalformedError as error:
+            if error.field != "body":
+                raise
+        return None
+
     async def verify_all(
         self, logged: Iterable[log_pb2.LoggedStatement]
     ) -> list[Logged]:
-        """Checks many, together."""
-        return list(await asyncio.gather(*map(self.verify, logged)))
+        """Checks many, together, and leaves out those that are not known."""
+        found = await asyncio.gather(*map(self.verify_known, logged))
+        return [item for item in found if item]
 
     async def verify_own(
         self, logged: log_pb2.LoggedStatement, statement: str

@@ -191,7 +191,11 @@ class Client:
     async def publish_batch(
         self, prepared: Sequence[PreparedReferral]
     ) -> list[Published | OnwardError]:
-        """Publishes many; each is accepted or refused for itself, in their order."""
+        """Publishes many; each is accepted or refused for itself, in their order.
+
+        Raises:
+            UnavailableError: not answered before the deadline; repeat all of it.
+        """
         return await _publishing.publish_batch(self._session, prepared)
 
     async def retract(
