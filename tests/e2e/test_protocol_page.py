@@ -178,7 +178,7 @@ def test_the_bytes_of_a_refusal_are_those_of_the_example() -> None:
     assert MessageToDict(status) == json.loads(shown("json REFERRAL_UNKNOWN"))
 
 
-# --- the worked example, with no line of ours but the generated messages -----------------------------
+# --- the worked example, with no line of ours but the generated messages -----------
 
 
 def unbase64url(text: str) -> bytes:
