@@ -118,6 +118,14 @@ async def test_the_same_request_gets_the_same_answer(office: Office) -> None:
     assert office.world.ledger.head().size == size
 
 
+async def test_a_newer_token_takes_no_answer_away(office: Office) -> None:
+    newcomer = Newcomer(OHIO)
+    token = await office.add(description())
+    first = await newcomer.enrol(office.enrolment, token)
+    await office.registry.issue_token(OHIO)
+    assert await newcomer.enrol(office.enrolment, token) == first
+
+
 async def test_two_at_once_are_one_enrolment(office: Office) -> None:
     newcomer = Newcomer(OHIO)
     token = await office.add(description())

@@ -12,11 +12,12 @@ from onward.core.statements import parse_statement
 from onward_server.config import Config, load
 from onward_server.doctor import Verdict, examine
 from onward_server.exchange.clock import system_entropy, to_datetime
+from onward_server.exchange.genesis import GenesisChange
 from onward_server.rotation import check_finished, replace_statement_key
 from tests.support.enrolling import description
 from tests.support.founding import new_exchange, running
 from tests.support.process import free_port
-from tests.support.world import SettableClock
+from tests.support.world import SettableClock, open_world
 
 
 @pytest.fixture
@@ -126,3 +127,11 @@ async def test_an_unknown_algorithm_changes_nothing(
         await rotate(made, clock, "RS256")
     assert key_of(made) == old
     assert not (made / "keys" / "statement.key.next").exists()
+
+
+async def test_a_log_begins_once(tmp_path: Path) -> None:
+    key = StatementPrivateKey.generate().public
+    async with open_world(tmp_path) as world:
+        with pytest.raises(StateError, match="begun already"):
+            await world.ledger.apply(GenesisChange(key, "a vkey"))
+        assert world.ledger.head().size == 1
