@@ -41,7 +41,10 @@ def server(
 @app.command()
 def operator(
     name: Annotated[
-        str, typer.Argument(help="The operator's name, last in its SPIFFE ID.")
+        str,
+        typer.Argument(
+            metavar="NAME", help="The operator's name, last in its SPIFFE ID."
+        ),
     ] = "admin",
     *,
     config: ConfigOption = Path(),

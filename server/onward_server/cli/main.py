@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,8 @@ import typer
 
 from onward_server.cli import certificates, members
 from onward_server.cli.output import (
+    DEFECT,
+    INTERRUPTED,
     REFUSED,
     ConfigOption,
     JsonOption,
@@ -27,7 +30,7 @@ app = typer.Typer(
     name="onward-server",
     help="Run an Onward exchange: signed referrals, delivered and provable.",
     epilog="Exit codes: 0 done; 1 refused, or problems found; 2 wrong usage or "
-    "configuration; 3 not possible at present, try again.",
+    "configuration; 3 not possible at present, try again; 70 a defect of Onward.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -41,18 +44,21 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:
-        sys.exit(130)
-    except Exception as error:
+        sys.exit(INTERRUPTED)
+    except Exception as error:  # noqa: BLE001 - the last resort ends with its code
         code = exit_code(error)
         if code is None:
-            raise
+            traceback.print_exc()
+            sys.exit(DEFECT)
         tell(f"error: {error}")
         sys.exit(code)
 
 
 @app.command()
 def init(
-    directory: Annotated[Path, typer.Argument(help="The folder to make it in.")],
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIRECTORY", help="The folder to make it in.")
+    ],
     *,
     trust_domain: Annotated[
         str,
@@ -154,7 +160,9 @@ def serve(config: ConfigOption = Path()) -> None:
 
 @app.command()
 def backup(
-    target: Annotated[Path, typer.Argument(help="The folder to make.")],
+    target: Annotated[
+        Path, typer.Argument(metavar="TARGET", help="The folder to make.")
+    ],
     *,
     config: ConfigOption = Path(),
     with_keys: Annotated[

@@ -31,7 +31,8 @@ app = typer.Typer(
 NameArgument = Annotated[
     str,
     typer.Argument(
-        help="SPIFFE ID, or what follows the trust domain: agency/NAME, auditor/NAME."
+        metavar="NAME",
+        help="SPIFFE ID, or what follows the trust domain: agency/NAME, auditor/NAME.",
     ),
 ]
 HomeOption = Annotated[
@@ -193,7 +194,9 @@ def reinstate(
 @app.command()
 def revoke_key(
     name: NameArgument,
-    key_id: Annotated[str, typer.Argument(help="The key's id; `member show` has it.")],
+    key_id: Annotated[
+        str, typer.Argument(metavar="KEY_ID", help="Its id; `member show` has it.")
+    ],
     *,
     config: ConfigOption = Path(),
     home: HomeOption = None,
@@ -214,7 +217,9 @@ def revoke_certificate(
     name: NameArgument,
     certificate: Annotated[
         str,
-        typer.Argument(help="A PEM file, or the SHA-256 fingerprint in hex."),
+        typer.Argument(
+            metavar="CERTIFICATE", help="A PEM file, or the SHA-256 in hex."
+        ),
     ],
     *,
     config: ConfigOption = Path(),

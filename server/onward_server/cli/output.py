@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 REFUSED: Final = 1
 WRONG_USAGE: Final = 2
 TRY_AGAIN: Final = 3
+DEFECT: Final = 70
+INTERRUPTED: Final = 130
 
 ConfigOption = Annotated[
     Path,
