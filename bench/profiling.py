@@ -19,6 +19,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, cast
@@ -35,6 +36,7 @@ from bench.stage import Stage, open_stage
 
 _SHOWN: Final = 25
 _WARM_UP: Final = 300
+_HALVINGS: Final = 40
 
 _LOOP: Final = "event loop"
 _PYTHON: Final = "Python's other threads"
@@ -151,13 +153,28 @@ def _spent(stats: Stats, referrals: int, cpu: float) -> list[Spent]:
     each = MICROSECONDS / referrals
     calls = {function: stats[function][1] / referrals for function in kinds}
     own = {function: stats[function][2] * each for function in kinds}
-    profiler = max(sum(own.values()) - cpu, 0.0) / (sum(calls.values()) or 1)
+    cost = _profiler_cost([(own[function], calls[function]) for function in kinds], cpu)
     found = [
-        Spent(function, calls[function], max(own[function] - cost, 0.0), parts)
+        Spent(function, calls[function], own[function] - calls[function] * cost, parts)
         for function, parts in kinds.items()
-        for cost in (calls[function] * profiler,)
     ]
-    return sorted(found, key=lambda spent: -spent.own)
+    dearest = sorted(found, key=lambda spent: -spent.own)
+    return list(takewhile(lambda spent: spent.own > 0, dearest))
+
+
+def _profiler_cost(functions: Sequence[tuple[float, float]], cpu: float) -> float:
+    """Returns what the profiler takes for a call, in microseconds.
+
+    Args:
+        functions: the time of each, in microseconds, and its calls.
+        cpu: what must be left in sum; nothing of a function is less than nothing.
+    """
+    low, high = 0.0, max(own for own, _ in functions)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        left = sum(max(own - calls * middle, 0.0) for own, calls in functions)
+        low, high = (middle, high) if left > cpu else (low, middle)
+    return high
 
 
 def _thread_table(exchange: Mapping[str, float], echo: Mapping[str, float]) -> Table:
