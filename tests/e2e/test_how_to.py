@@ -101,10 +101,12 @@ def bundle(exchange: ExchangeProcess, taken: str, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def shows_what_it_prints(steps: list[Step]) -> None:
-    """Requires that each block printed what the page shows."""
+def go_through(text: str, folder: Path, **environment: str) -> list[Step]:
+    """Does what a page says; requires that each block printed what the page shows."""
+    steps = session(text, folder, environment)
     for step in steps:
-        assert step.is_as_shown, step
+        step.check()
+    return steps
 
 
 def test_a_bundle_is_verified_without_our_software(bundle: Path) -> None:
@@ -150,7 +152,7 @@ def test_verifying_a_bundle_is_as_described(
     text = page("verify-a-bundle.md")
     trust = exchange.folder / "trust.txt"
     trust.write_text(exchange.home(HOTLINE).trust)
-    shows_what_it_prints(session(text, exchange.folder, {"ID": taken}))
+    go_through(text, exchange.folder, ID=taken)
     questions = re.findall(r"^\| (\w+) \| [A-Z][^|]*\? \|$", text, re.MULTILINE)
     assert questions == list(STEPS.values())
 
@@ -160,7 +162,7 @@ CONNECT = "connect-a-state-system.md"
 
 def test_a_state_system_is_connected_by_a_program(exchange: ExchangeProcess) -> None:
     referral_id = publish(exchange)
-    session(page(CONNECT), exchange.folder)
+    go_through(page(CONNECT), exchange.folder)
     hotline = "--home", str(exchange.folder / "hotline")
     shown = json.loads(command("onward", "show", referral_id, "--json", *hotline))
     assert [delivery["state"] for delivery in shown["deliveries"]] == ["TAKEN"]
@@ -197,7 +199,7 @@ OBSERVE = "read-logs-and-metrics.md"
 def test_logs_and_metrics_are_read_as_described(exchange: ExchangeProcess) -> None:
     (metrics,) = exchange.environment.values()
     text = page(OBSERVE).replace("127.0.0.1:9464", metrics)
-    shows_what_it_prints(session(text, exchange.folder))
+    go_through(text, exchange.folder)
 
 
 def test_every_event_of_the_exchange_is_described() -> None:
@@ -238,8 +240,7 @@ WITHOUT_SDK = "write-a-client-without-the-sdk.md"
 def test_a_client_without_the_sdk_publishes_and_receives(
     exchange: ExchangeProcess, taken: str
 ) -> None:
-    steps = session(page(WITHOUT_SDK), exchange.folder)
-    shows_what_it_prints(steps)
+    steps = go_through(page(WITHOUT_SDK), exchange.folder)
     (referral_id,) = re.findall(r"accepted (\S+)", steps[-1].printed)
     home = "--home", str(exchange.folder / "hotline")
     data = command("onward", "bundle", referral_id, "--out", "-", *home).encode()

@@ -52,10 +52,11 @@ class Step:
     shown: str
     printed: str
 
-    @property
-    def is_as_shown(self) -> bool:
-        """Whether it printed what the page shows, if the page shows anything."""
-        return not self.shown or shows(lines(self.shown), lines(self.printed))
+    def check(self) -> None:
+        """Requires that it printed what the page shows, if the page shows anything."""
+        if self.shown and not shows(lines(self.shown), lines(self.printed)):
+            message = f"{self.commands}\n{self.printed}\nand not\n\n{self.shown}"
+            raise AssertionError(message)
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -92,12 +93,14 @@ def run(script: str, folder: Path, environment: Mapping[str, str]) -> tuple[int,
         The exit code, and all that was printed.
     """
     path = f"{BIN}:{os.environ['PATH']}"
+    # The width of whoever runs the tests would be that of tables, too.
+    inherited = {name: text for name, text in os.environ.items() if name != "COLUMNS"}
     with (
         TemporaryFile() as output,
         subprocess.Popen(
             ["bash", "-euo", "pipefail", "-c", script],
             cwd=folder,
-            env={**os.environ, "PATH": path, **environment},
+            env=inherited | {"PATH": path, **environment},
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
