@@ -283,6 +283,7 @@ async def _enrol(
         member=member,
         token_digest=sha256(token.encode()).digest(),
         csr_digest=sha256(request).digest(),
+        key_ids=[key.key_id],
     )
     signed = sign_jws(possession.SerializeToString(), POSSESSION_TYPE, key)
     return await enrolment.complete(token, request, offer, [signed])

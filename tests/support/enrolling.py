@@ -116,6 +116,10 @@ class Newcomer:
                 open_secret(challenge, key, CHALLENGE_INFO)
                 for challenge, key in zip(challenges, self.content_keys, strict=True)
             ],
+            key_ids=[
+                *(key.key_id for key in self.statement_keys),
+                *(key.public.key_id for key in self.content_keys),
+            ],
         ).SerializeToString()
 
     def prove(

@@ -57,7 +57,7 @@ class NewKeys:
         """Answers challenges, and returns one JWS of each signer, in order.
 
         Args:
-            possession: all of it but the answers.
+            possession: all of it but the answers and the keys.
             challenges: one for each content key.
             signers: the new statement key, and who must sign besides.
 
@@ -70,6 +70,7 @@ class NewKeys:
             open_secret(challenge, key, _CHALLENGE_INFO)
             for challenge, key in zip(challenges, self._content_keys, strict=True)
         ]
+        possession.key_ids[:] = self._key_ids
         payload = possession.SerializeToString()
         return [sign_jws(payload, POSSESSION_TYPE, signer) for signer in signers]
 
@@ -83,13 +84,16 @@ class NewKeys:
             member.statement_keys, member.content_keys
         )
         active = {key.key_id for key in keys if key.status == KEY_STATUS_ACTIVE}
-        ours = {self.statement_key.key_id}
-        ours.update(key.public.key_id for key in self._content_keys)
-        if not ours <= active:
+        if not active.issuperset(self._key_ids):
             raise VerificationError(
                 Reason.ERROR_REASON_KEY_NOT_VALID,
                 "the exchange logged an entry of this member without its new keys",
             )
+
+    @property
+    def _key_ids(self) -> list[str]:
+        content_keys = [key.public.key_id for key in self._content_keys]
+        return [self.statement_key.key_id, *content_keys]
 
     @property
     def _content_keys(self) -> list[ContentPrivateKey]:

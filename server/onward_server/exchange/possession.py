@@ -155,6 +155,7 @@ class Challenger:
             token_digest=occasion.token_digest,
             csr_digest=occasion.request_digest,
             answers=self._answers(occasion, offer),
+            key_ids=offer.key_ids,
         )
         for jws, key in zip(possessions, signers, strict=True):
             if _signed(jws, key) != expected:

@@ -89,13 +89,14 @@ class Tree:
         RangeError: a tile of the edge is missing (``LOG_RANGE``).
     """
 
-    __slots__ = ("_edge", "_tiles", "size")
+    __slots__ = ("_edge", "_paths", "_tiles", "size")
 
     def __init__(
         self, size: int = 0, tiles: Mapping[TileId, Tile] | None = None
     ) -> None:
         self.size = size
         self._tiles = tiles or {}
+        self._paths: dict[tuple[int, int], tuple[bytes, ...]] = {}
         self._edge = self._fold_edge()
 
     @classmethod
@@ -172,7 +173,7 @@ class Tree:
         """
         if not 0 <= index < self.size:
             raise _range_error(f"a log of size {self.size} has no entry {index}")
-        return self._path(0, index)
+        return list(self._path(0, index))
 
     def consistency_proof(self, size: int) -> list[bytes]:
         """Return the proof that this tree grew from an older one (RFC 9162 2.1.4.1).
@@ -193,19 +194,30 @@ class Tree:
         height = (size & -size).bit_length() - 1
         index = (size - 1) >> height
         start = [self._node(height, index)] if index else []
-        return start + self._path(height, index)
+        return [*start, *self._path(height, index)]
 
-    def _path(self, height: int, index: int) -> list[bytes]:
-        """Return the siblings on the way from a node to the root, lowest first."""
-        path = []
-        for above in range((self.size - 1).bit_length() - height):
-            sibling = (index >> above) ^ 1
-            complete = self.size >> height + above
-            if sibling < complete:
-                path.append(self._node(height + above, sibling))
-            elif sibling == complete and (partial := self._edge[height + above]):
-                path.append(partial)
+    def _path(self, height: int, index: int) -> tuple[bytes, ...]:
+        """Return the siblings on the way from a node to the root, lowest first.
+
+        Neighbours share all of the way but its beginning, so what was climbed once is
+        remembered.
+        """
+        place = height, index
+        path = self._paths.get(place)
+        if path is None:
+            path = ()
+            if self.size > 1 << height:
+                path = self._sibling(height, index) + self._path(height + 1, index >> 1)
+            self._paths[place] = path
         return path
+
+    def _sibling(self, height: int, index: int) -> tuple[bytes, ...]:
+        """Return a node's sibling, or nothing where the tree has none."""
+        sibling, complete = index ^ 1, self.size >> height
+        if sibling < complete:
+            return (self._node(height, sibling),)
+        partial = self._edge[height] if sibling == complete else None
+        return (partial,) if partial else ()
 
     def _fold_edge(self) -> list[bytes | None]:
         """Return the incomplete node of every height, None where there is none.

@@ -363,6 +363,7 @@ class Possession(_message.Message):
     TOKEN_DIGEST_FIELD_NUMBER: _builtins.int
     CSR_DIGEST_FIELD_NUMBER: _builtins.int
     ANSWERS_FIELD_NUMBER: _builtins.int
+    KEY_IDS_FIELD_NUMBER: _builtins.int
     member: _builtins.str
     """The member's SPIFFE ID."""
     token_digest: _builtins.bytes
@@ -375,6 +376,10 @@ class Possession(_message.Message):
         challenge holds.
         """
 
+    @_builtins.property
+    def key_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The ids of all offered keys, in order, the statement keys first."""
+
     def __init__(
         self,
         *,
@@ -382,10 +387,11 @@ class Possession(_message.Message):
         token_digest: _builtins.bytes = ...,
         csr_digest: _builtins.bytes = ...,
         answers: _abc.Iterable[_builtins.bytes] | None = ...,
+        key_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "csr_digest", b"csr_digest", "member", b"member", "token_digest", b"token_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "csr_digest", b"csr_digest", "key_ids", b"key_ids", "member", b"member", "token_digest", b"token_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
