@@ -99,22 +99,22 @@ async def test_a_call_is_one_server_span_that_continues_the_callers_trace(
         await service.referrals(HOTLINE).Publish(
             service.publish_request(content=SECRET.encode()), metadata=metadata
         )
-        span = told.span("ReferralService/Publish")
-        assert span.kind is SpanKind.SERVER
-        assert dict(span.attributes or {}) == {
-            "rpc.system.name": "grpc",
-            "rpc.method": "onward.v1.ReferralService/Publish",
-            "rpc.response.status_code": "OK",
-            "onward.member": HOTLINE,
-        }
-        assert span.parent is not None
-        assert f"{span.parent.trace_id:032x}-{span.parent.span_id:016x}" in TRACEPARENT
-        assert not span.events
-        # The recipient goes on from the publishing call.
         delivery = await receive(service)
-        assert span.context is not None
-        handed = f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-01"
-        assert delivery.traceparent == handed
+    span = told.span("ReferralService/Publish")
+    assert span.kind is SpanKind.SERVER
+    assert dict(span.attributes or {}) == {
+        "rpc.system.name": "grpc",
+        "rpc.method": "onward.v1.ReferralService/Publish",
+        "rpc.response.status_code": "OK",
+        "onward.member": HOTLINE,
+    }
+    assert span.parent is not None
+    assert f"{span.parent.trace_id:032x}-{span.parent.span_id:016x}" in TRACEPARENT
+    assert not span.events
+    # The recipient goes on from the publishing call.
+    assert span.context is not None
+    handed = f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-01"
+    assert delivery.traceparent == handed
 
 
 async def test_without_telemetry_the_callers_context_is_handed_on_if_it_is_one(
@@ -136,23 +136,23 @@ async def test_a_refusal_is_told_by_its_reason_and_is_not_our_error(
     async with open_service(tmp_path, telemetry=told.telemetry) as service:
         publish = service.referrals(HOTLINE).Publish
         answer = await refused(publish(referral_pb2.PublishRequest(referral=SECRET)))
-        span = told.span("ReferralService/Publish")
-        assert span.attributes is not None
-        assert span.attributes["rpc.response.status_code"] == "INVALID_ARGUMENT"
-        assert span.attributes["error.type"] == "MALFORMED"
-        assert span.status.status_code is StatusCode.UNSET
-        assert span.context is not None
-        assert answer.correlation_id == f"{span.context.trace_id:032x}"
-        assert (
-            told.value(
-                "rpc.server.call.duration",
-                rpc__system__name="grpc",
-                rpc__method="onward.v1.ReferralService/Publish",
-                rpc__response__status_code="INVALID_ARGUMENT",
-                error__type="MALFORMED",
-            )
-            == 1
+    span = told.span("ReferralService/Publish")
+    assert span.attributes is not None
+    assert span.attributes["rpc.response.status_code"] == "INVALID_ARGUMENT"
+    assert span.attributes["error.type"] == "MALFORMED"
+    assert span.status.status_code is StatusCode.UNSET
+    assert span.context is not None
+    assert answer.correlation_id == f"{span.context.trace_id:032x}"
+    assert (
+        told.value(
+            "rpc.server.call.duration",
+            rpc__system__name="grpc",
+            rpc__method="onward.v1.ReferralService/Publish",
+            rpc__response__status_code="INVALID_ARGUMENT",
+            error__type="MALFORMED",
         )
+        == 1
+    )
 
 
 async def test_a_defect_is_our_error_and_its_text_stays_here(
@@ -166,9 +166,10 @@ async def test_a_defect_is_our_error_and_its_text_stays_here(
         monkeypatch.setattr(LogReader, "checkpoint", broken)
         stub = log_pb2_grpc.LogServiceStub(service.channel(HOTLINE))
         await refused(stub.GetCheckpoint(log_pb2.GetCheckpointRequest()))
-        span = told.span("LogService/GetCheckpoint")
-        assert span.status.status_code is StatusCode.ERROR
-        assert SECRET not in span.to_json()
+    # The caller may have its answer before the span ends; a stopped exchange has none.
+    span = told.span("LogService/GetCheckpoint")
+    assert span.status.status_code is StatusCode.ERROR
+    assert SECRET not in span.to_json()
 
 
 async def test_names_of_methods_that_nobody_serves_are_not_kept(
@@ -179,9 +180,9 @@ async def test_names_of_methods_that_nobody_serves_are_not_kept(
         channel: Any = service.channel(HOTLINE)
         for number in range(3):
             await refused(channel.unary_unary(f"/guess/{number}")(b""))
-        points = told.points("rpc.server.call.duration")
-        methods = {dict(point)["rpc.method"] for point in points}
-        assert methods == {"_OTHER"}
+    points = told.points("rpc.server.call.duration")
+    methods = {dict(point)["rpc.method"] for point in points}
+    assert methods == {"_OTHER"}
 
 
 async def test_the_metrics_of_a_referral(tmp_path: Path) -> None:

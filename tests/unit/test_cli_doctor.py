@@ -16,13 +16,17 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from onward._clock import system_clock
 from onward.cli import _doctor, _doctor_network
+from onward.cli._doctor_exchange import check_keys
 from onward.cli._doctor_network import check_way
 from onward.cli._findings import Finding, Verdict
+from onward.core.directory import MemberEntry
 from onward.core.errors import ForkError
 from onward.home import Home, MemberSettings
 from onward.v1 import log_pb2
+from onward.v1.vocabulary_pb2 import MEMBER_KIND_LAW_ENFORCEMENT
 from tests.support.certificates import Identity, TestAuthority
 from tests.support.chain_builder import HOTLINE, OHIO, START, established
+from tests.support.world import Party
 
 AUTHORITY = TestAuthority.create("the exchange's")
 STRANGER = TestAuthority.create("somebody's")
@@ -267,3 +271,26 @@ def test_a_server_that_says_nothing(
         home = make_home(tmp_path / "home", address=address)
         (_, found) = check_way(home, system_clock)
     assert "says nothing" in found.detail
+
+
+def test_a_key_in_the_directory_that_the_home_does_not_have(tmp_path: Path) -> None:
+    party = Party(OHIO, MEMBER_KIND_LAW_ENFORCEMENT)
+    planted = Party(OHIO, MEMBER_KIND_LAW_ENFORCEMENT)
+    home = make_home(tmp_path / "home")
+    home.add_statement_key(party.key)
+    home.add_content_key(party.content_key)
+    now = system_clock()
+    entry = party.entry(int(now.timestamp() * 1000))
+    assert not [
+        finding
+        for finding in check_keys(home, MemberEntry.from_proto(entry), lambda: now)
+        if finding.verdict != Verdict.FINE
+    ]
+    entry.content_keys.extend(planted.entry(int(now.timestamp() * 1000)).content_keys)
+    (found,) = [
+        finding
+        for finding in check_keys(home, MemberEntry.from_proto(entry), lambda: now)
+        if finding.verdict != Verdict.FINE
+    ]
+    assert found.subject == "content key"
+    assert planted.content_key.public.key_id in found.detail

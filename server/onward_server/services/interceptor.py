@@ -169,24 +169,23 @@ class Interceptor(grpc.aio.ServerInterceptor):
         self, name: str, rule: Rule, peer: Peer, observation: Observation
     ) -> Call:
         """Steps 1 and 2; the call is then the one that this task serves."""
-        caller = self._admit(rule, peer)
+        caller = self._admit(rule, peer, observation)
 
         def recheck() -> None:
-            self._admit(rule, peer)
+            self._admit(rule, peer, observation)
 
-        holder = peer.address
-        if caller is not None:
-            holder = observation.member = caller.name
+        holder = caller.name if caller else peer.address
         call = Call(name, caller, holder, observation, recheck)
         calls.enter(call)
         return call
 
-    def _admit(self, rule: Rule, peer: Peer) -> Caller | None:
+    def _admit(self, rule: Rule, peer: Peer, observation: Observation) -> Caller | None:
         """Steps 1 and 2; returns None where anyone may call."""
         if rule.roles is ANYONE:
             self._gate.check_channel(peer.tls_version)
             return None
         caller = self._gate.admit(peer.certificate, peer.tls_version)  # 1
+        observation.member = caller.name
         rule.check(caller)  # 2
         return caller
 

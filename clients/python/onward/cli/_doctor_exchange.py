@@ -62,7 +62,7 @@ def check_exchange(home: Home, clock: Clock) -> Iterator[Finding]:
         )
         entry = await client.find_member(client.member)
         found += _membership(entry)
-        found += _keys(home, entry, clock)
+        found += check_keys(home, entry, clock)
         return found
 
     try:
@@ -78,7 +78,7 @@ def _membership(entry: MemberEntry) -> Iterator[Finding]:
     yield fine("membership", f"{entry.name} is {status}: {', '.join(roles)}")
 
 
-def _keys(home: Home, entry: MemberEntry, clock: Clock) -> Iterator[Finding]:
+def check_keys(home: Home, entry: MemberEntry, clock: Clock) -> Iterator[Finding]:
     """Compares the keys in the home with those that the directory has in force."""
     now = clock()
     receives = SpiffeId.parse(entry.name).kind is IdentityKind.AGENCY
@@ -86,6 +86,19 @@ def _keys(home: Home, entry: MemberEntry, clock: Clock) -> Iterator[Finding]:
         ("statement key", home.statement_keys(), entry.statement_keys.keys, True),
         ("content key", home.content_keys(), entry.content_keys, receives),
     ):
+        strange = [
+            key_id
+            for key_id, (_, validity) in registered.items()
+            if key_id not in here and not validity.problem(now)
+        ]
+        if strange:
+            yield warning(
+                use,
+                f"the directory has keys in force that are not in this home: "
+                f"{', '.join(strange)}",
+                "if no other home of this member has them, somebody planted them: ask "
+                "the operator to revoke them, and tell your auditor",
+            )
         ends = [
             validity.not_after
             for key_id, (_, validity) in registered.items()

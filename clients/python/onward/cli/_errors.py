@@ -46,9 +46,11 @@ def explain(error: Exception) -> Exit:
 
 
 def told(error: OnwardError) -> str:
-    """Returns what an error says, with its reason where it has one."""
+    """Returns what an error says, its reason, and where the operator finds it."""
     reason = f" [{error.reason_name}]" if error.reason else ""
-    return error.message + reason
+    found_by = error.metadata.get("correlation_id")
+    trail = f" (correlation id {found_by})" if found_by else ""
+    return error.message + reason + trail
 
 
 def exit_of(error: OnwardError) -> Exit:
