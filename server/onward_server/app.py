@@ -47,6 +47,7 @@ from onward_server.exporting import configure_logging, make_telemetry
 from onward_server.material import Material, load_material, make_issuing
 from onward_server.observing import StorageState, observed
 from onward_server.readiness import ReadinessCheck
+from onward_server.rotation import check_in_force
 from onward_server.services.admin import AdminService
 from onward_server.services.capability import CapabilityService, capabilities
 from onward_server.services.custody import CustodyService
@@ -189,8 +190,10 @@ class App:
         Raises:
             UnavailableError: the database is older than what was signed, or has another
                 history; nothing may be signed.
+            StateError: a key of the configuration is not the one in force.
         """
         await self.ledger.start()
+        await check_in_force(self._basis.store, self._basis.material)
         for server in self._ports.servers:
             await server.start()
         upkeep = self._ports.upkeep

@@ -21,7 +21,7 @@ from onward_server.bootstrap import open_ledger
 from onward_server.config import Config
 from onward_server.exchange.clock import Clock, Entropy
 from onward_server.exchange.genesis import KeyReplacementChange
-from onward_server.material import load_material, load_statement_key
+from onward_server.material import Material, load_material, load_statement_key
 from onward_server.storage.contract import Store
 
 
@@ -64,6 +64,28 @@ def check_finished(config: Config) -> None:
             f"{waiting_file(config)} is there: the statement key was being replaced. "
             "Run `onward-server rotate-key` again",
         )
+
+
+async def check_in_force(store: Store, material: Material) -> None:
+    """Refuses to sign with keys that the log does not have in force.
+
+    Whatever the exchange said with them could never be proven.
+
+    Raises:
+        StateError: KEY_NOT_VALID: the statement key or the log key is another one.
+    """
+    last = await _in_force(store)
+    vkey = material.log_signer.vkey.format()
+    for name, in_force in (
+        ("statement", material.statement_key.key_id in _active_ids(last)),
+        ("log", vkey == last.message.key_change.log_vkey),
+    ):
+        if not in_force:
+            raise StateError(
+                Reason.ERROR_REASON_KEY_NOT_VALID,
+                f"the {name} key in the configuration is not the one that this "
+                "exchange's log has in force; put the right file in its place",
+            )
 
 
 def waiting_file(config: Config) -> Path:

@@ -9,6 +9,7 @@ from onward.core.directory import StatementKeySet
 from onward.core.errors import MalformedError, StateError, UnavailableError
 from onward.core.keys import StatementPrivateKey
 from onward.core.statements import parse_statement
+from onward_server.app import build
 from onward_server.config import Config, load
 from onward_server.doctor import Verdict, examine
 from onward_server.exchange.clock import system_entropy, to_datetime
@@ -135,3 +136,18 @@ async def test_a_log_begins_once(tmp_path: Path) -> None:
         with pytest.raises(StateError, match="begun already"):
             await world.ledger.apply(GenesisChange(key, "a vkey"))
         assert world.ledger.head().size == 1
+
+
+@pytest.mark.parametrize("file", ["statement.key", "log.key"])
+async def test_an_exchange_does_not_start_with_a_key_that_is_not_in_force(
+    made: Path, clock: SettableClock, file: str
+) -> None:
+    other = StatementPrivateKey.generate("EdDSA")
+    (made / "keys" / file).write_bytes(other.to_pem())
+    app = await build(config_of(made), clock=clock)
+    try:
+        with pytest.raises(StateError) as refused:
+            await app.start()
+    finally:
+        await app.drain(0)
+    assert refused.value.reason_name == "KEY_NOT_VALID"
