@@ -247,14 +247,15 @@ def _domain(basis: Basis) -> Domain:
     policy = DisclosurePolicy.load_default()
     publishing = Publishing(ledger, store, reader, policy, clock, limits)
     issuing = make_issuing(basis.config, basis.material, basis.entropy)
+    erasing = Erasing(ledger, store, clock, limits)
     return Domain(
         ReferralDomain(
             publishing,
-            Submission(ledger, store, reader, publishing),
+            Submission(ledger, store, reader, publishing, erasing),
             Delivering(ledger, store, clock, basis.entropy, limits),
             Watching(ledger, store, clock, limits),
             Records(ledger, store),
-            Erasing(ledger, store, clock, limits),
+            erasing,
             limits,
         ),
         Registry(ledger, store, issuing, clock),

@@ -200,6 +200,23 @@ async def test_expired_content_longest_due_first(store: Store, scribe: Scribe) -
     assert await store.expired(200, 1) == ["first"]
 
 
+async def test_retracted_referrals_whose_children_still_have_content(
+    store: Store, scribe: Scribe
+) -> None:
+    parent = scribe.publish("parent", OHIO)
+    child = scribe.publish("child", TEXAS, parent_id="parent")
+    scribe.publish("refused", TEXAS, parent_id="parent", rejected=True)
+    scribe.publish("childless", OHIO)
+    await scribe.commit(store)
+    assert await store.retracted_parents(9) == []
+    scribe.put_referral(replace(parent, retracted=True))
+    await scribe.commit(store)
+    assert await store.retracted_parents(9) == ["parent"]
+    scribe.put_referral(replace(child, erased=True))
+    await scribe.commit(store)
+    assert await store.retracted_parents(9) == []
+
+
 async def test_states_are_counted(store: Store, scribe: Scribe) -> None:
     assert await store.state_counts() == {}
     scribe.publish("r1", OHIO, TEXAS)

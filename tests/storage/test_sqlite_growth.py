@@ -26,6 +26,8 @@ SCANNED = {
     "members USING INDEX sqlite_autoindex_members_1",
     # An index of nothing but what is leased now, all of which is asked for.
     "deliveries USING COVERING INDEX deliveries_held",
+    # An index of retracted referrals alone: few, and looked through once a minute.
+    "parent USING INDEX referrals_retracted",
 }
 """What may be read from one end to the other."""
 

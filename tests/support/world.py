@@ -93,7 +93,7 @@ class Party:
 
     def entry(self, now_ms: int) -> directory_pb2.Member:
         """Returns the directory entry."""
-        before, after = to_timestamp(now_ms - 60_000), to_timestamp(now_ms + YEAR_MS)
+        before, after = to_timestamp(now_ms - YEAR_MS), to_timestamp(now_ms + YEAR_MS)
         content_key = self.content_key.public.to_proto()
         content_key.status = vocabulary_pb2.KEY_STATUS_ACTIVE
         content_key.not_before_time.CopyFrom(before)
@@ -164,10 +164,12 @@ class World:
         reader = Reader(ledger, clock, self.limits)
         policy = DisclosurePolicy.load_default()
         self.publishing = Publishing(ledger, store, reader, policy, clock, self.limits)
-        self.submission = Submission(ledger, store, reader, self.publishing)
+        self.erasing = Erasing(ledger, store, clock, self.limits)
+        self.submission = Submission(
+            ledger, store, reader, self.publishing, self.erasing
+        )
         self.delivering = Delivering(ledger, store, clock, os.urandom, self.limits)
         self.watching = Watching(ledger, store, clock, self.limits)
-        self.erasing = Erasing(ledger, store, clock, self.limits)
         self.records = Records(ledger, store)
 
     async def join(self, party: Party) -> Party:

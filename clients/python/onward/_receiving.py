@@ -40,8 +40,6 @@ from onward._values import Logged
 from onward.core.errors import (
     OnwardError,
     Reason,
-    StateError,
-    UnknownError,
     VerificationError,
 )
 from onward.core.statements import UnverifiedStatement, parse_statement
@@ -61,7 +59,13 @@ _PUBLISHERS_FAULT: Final = frozenset(
     }
 )
 # With these a delivery is over: retracted, erased, or another desk's meanwhile.
-_OVER: Final = (StateError, UnknownError)
+_OVER: Final = frozenset(
+    {
+        Reason.ERROR_REASON_STATE_FORBIDS,
+        Reason.ERROR_REASON_CONTENT_ERASED,
+        Reason.ERROR_REASON_REFERRAL_UNKNOWN,
+    }
+)
 
 
 async def receive(
@@ -120,7 +124,9 @@ async def _confirmed(item: Item) -> bool:
         return True
     try:
         await item.confirm()
-    except _OVER as error:
+    except OnwardError as error:
+        if error.reason not in _OVER:
+            raise
         _logger.info("a delivery is over", extra={"reason": error.reason_name})
         return False
     return True
@@ -162,7 +168,9 @@ class _Inbox:
             content, handover = await fetch_content(
                 self._session, _referral_id(delivery)
             )
-        except _OVER as error:
+        except OnwardError as error:
+            if error.reason not in _OVER:
+                raise
             _logger.info("a delivery is over", extra={"reason": error.reason_name})
             return None
         return await self._open(delivery, content, handover)

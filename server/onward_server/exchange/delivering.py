@@ -20,8 +20,10 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
+import structlog
+
 from onward.core import custody
-from onward.core.errors import Reason, StateError
+from onward.core.errors import Reason, StateError, UnavailableError
 from onward.core.statements import statement_digest
 from onward.v1 import statement_pb2, vocabulary_pb2
 from onward_server.exchange.clock import Clock, Entropy
@@ -30,13 +32,15 @@ from onward_server.exchange.draft import Draft
 from onward_server.exchange.hub import Subscription
 from onward_server.exchange.ledger import Ledger
 from onward_server.exchange.limits import Limits
+from onward_server.exchange.moving import moved, referral_unknown
 from onward_server.exchange.publishing import require_role
 from onward_server.exchange.receipts import Logged
-from onward_server.exchange.submission import moved, referral_unknown
 from onward_server.storage.contract import DeliveryRow, Needs, ReferralRow, Store
 
 _RECIPIENT = vocabulary_pb2.ROLE_RECIPIENT
 _MAX_BATCH = 64
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,14 @@ class HandoverChange:
         delivery = draft.delivery(self.referral_id, self.caller.name)
         if referral is None or delivery is None:
             raise referral_unknown(self.referral_id)
-        draft.put_delivery(moved(delivery, custody.Event.HANDOVER, draft.now_ms))
+        draft.put_delivery(
+            moved(
+                delivery,
+                custody.Event.HANDOVER,
+                draft.now_ms,
+                erased=referral.erased,
+            )
+        )
         statement = draft.say(
             referral_id=self.referral_id,
             previous=self.acceptance_digest,
@@ -184,6 +195,7 @@ class Delivering:
         row, sealed = await self._content_for(caller, referral_id)
         (acceptance,) = await self._store.statements([row.answer_index])
         for start in range(0, len(sealed), self._limits.chunk):
+            _check_given(await self._store.referral(referral_id))
             yield sealed[start : start + self._limits.chunk]
         (handover,) = await self._ledger.apply(
             HandoverChange(referral_id, acceptance.digest, caller)
@@ -197,14 +209,18 @@ class Delivering:
         await self._forget_settled(desk)
         async for retracted in self._retractions(desk):
             yield retracted
-        while offers := await self._lease(desk):
-            for offer in offers:
+        while rows := await self._lease(desk):
+            handovers: list[tuple[Offer, asyncio.Task[list[Logged]]]] = []
+            for row in rows:
+                offer = await self._offer(desk, row)
+                if offer is None:
+                    continue
                 yield offer
-            whole = [offer for offer in offers if not offer.separate]
-            done = await asyncio.gather(
-                *(self._ledger.apply(_handover(offer, desk.caller)) for offer in whole)
-            )
-            for offer, (handover,) in zip(whole, done, strict=True):
+                if not offer.separate:  # it went out in full, whatever happens next
+                    change = self._ledger.apply(_handover(offer, desk.caller))
+                    handovers.append((offer, asyncio.create_task(change)))
+            for offer, task in handovers:
+                (handover,) = await task
                 yield HandedOver(offer.referral_id, handover)
             await self._forget_settled(desk)
 
@@ -217,7 +233,7 @@ class Delivering:
             seconds = min(seconds, max(lapse / 1000, 0.05))
         await ear.wait(seconds)
 
-    async def _lease(self, desk: _Desk) -> list[Offer]:
+    async def _lease(self, desk: _Desk) -> list[DeliveryRow]:
         """Leases as many deliveries as this stream has places for."""
         free = min(desk.places - len(desk.out), _MAX_BATCH)
         if free <= 0:
@@ -228,17 +244,24 @@ class Delivering:
             lambda writer: writer.claim(desk.caller.name, desk.holder, free, now, until)
         )
         desk.out |= {row.referral_id: row.lease_until_ms for row in rows}
-        return [offer for row in rows if (offer := await self._offer(row))]
+        return rows
 
-    async def _offer(self, delivery: DeliveryRow) -> Offer | None:
-        """Returns what goes out for a delivery; None when it was erased meanwhile."""
+    async def _offer(self, desk: _Desk, delivery: DeliveryRow) -> Offer | None:
+        """Returns what goes out for a delivery, as things are at this moment.
+
+        The reader of a stream may be slow: what was leased with others is looked at
+        again just before it goes out. Returns None, and frees its place, when it was
+        erased or retracted meanwhile, its lease is over, or it cannot be read.
+        """
         row = await self._store.referral(delivery.referral_id)
-        if row is None or row.erased or row.retracted:
+        over = delivery.lease_until_ms <= self._clock.now_ms()
+        sealed = None
+        if row is not None and not (row.erased or row.retracted or over):
+            sealed = await self._sealed(row)
+        if row is None or sealed is None:
+            desk.out.pop(delivery.referral_id, None)
             return None
         separate = row.content_size > self._limits.inline_content
-        sealed = b"" if separate else await self._store.content(row.content_digest)
-        if sealed is None:
-            return None
         referral, acceptance = await self._ledger.logged(
             [row.log_index, row.answer_index]
         )
@@ -252,6 +275,19 @@ class Delivering:
             delivery.attempt,
             row.traceparent,
         )
+
+    async def _sealed(self, row: ReferralRow) -> bytes | None:
+        """Returns content to go out inline; None when it cannot be read.
+
+        One content that is damaged does not keep the others from their recipient.
+        """
+        if row.content_size > self._limits.inline_content:
+            return b""
+        try:
+            return await self._store.content(row.content_digest)
+        except UnavailableError:
+            _log.exception("delivering.content_unreadable", referral=row.referral_id)
+            return None
 
     async def _forget_settled(self, desk: _Desk) -> None:
         """Frees the places of deliveries that this stream no longer has out."""
@@ -307,6 +343,21 @@ class Delivering:
 def _handover(offer: Offer, caller: Caller) -> HandoverChange:
     digest = statement_digest(offer.acceptance.jws)
     return HandoverChange(offer.referral_id, digest, caller)
+
+
+def _check_given(row: ReferralRow | None) -> None:
+    """Checks, while content goes out, that the rest of it may."""
+    if row is None or row.erased:
+        raise StateError(
+            Reason.ERROR_REASON_CONTENT_ERASED,
+            "the content was erased while it went out; its proofs remain",
+        )
+    if row.retracted:
+        raise StateError(
+            Reason.ERROR_REASON_STATE_FORBIDS,
+            "the referral was retracted while its content went out",
+            metadata={"state": "RETRACTED"},
+        )
 
 
 def _erased(row: ReferralRow) -> StateError:

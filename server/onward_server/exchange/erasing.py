@@ -1,4 +1,7 @@
-"""Erasing content: on request, by a legal duty, or when its time is over.
+"""Erasing content: on request, by a legal duty, after a retraction, or in time.
+
+A retraction takes effect at once, and on what the tip was transferred into as well: the
+content of such a child goes out to nobody any more.
 
 What is erased is the sealed content, beyond recovery. The statements stay, and so do
 all proofs: who sent what to whom, and when. That it was erased, why, and who asked for
@@ -20,9 +23,9 @@ from onward_server.exchange.directory import Caller
 from onward_server.exchange.draft import Draft
 from onward_server.exchange.ledger import Ledger
 from onward_server.exchange.limits import Limits
+from onward_server.exchange.moving import moved, referral_unknown
 from onward_server.exchange.publishing import require_role
 from onward_server.exchange.receipts import Logged
-from onward_server.exchange.submission import moved, referral_unknown
 from onward_server.storage.contract import Needs, ReferralRow, Store
 
 _SWEEP_AT_ONCE = 200
@@ -53,7 +56,9 @@ class ErasureChange:
         if referral.erased:
             return []
         for delivery in draft.deliveries(self.referral_id):
-            draft.put_delivery(moved(delivery, custody.Event.ERASURE, draft.now_ms))
+            draft.put_delivery(
+                moved(delivery, custody.Event.ERASURE, draft.now_ms, erased=True)
+            )
         draft.put_referral(replace(referral, erased=True))
         draft.erase_content(referral.content_digest)
         statement = draft.say(
@@ -108,8 +113,26 @@ class Erasing:
         reason = vocabulary_pb2.ERASURE_REASON_LEGAL_DUTY
         return await self._erase(row, reason, caller.name, citation)
 
+    async def follow(self, referral_id: str) -> None:
+        """Erases what a retracted referral was transferred into.
+
+        Each referral comes after those that it was transferred into. So whoever is
+        interrupted leaves one that ``sweep`` finds, and nothing below it.
+        """
+        for child_id in await self._store.children(referral_id):
+            row = await self._store.referral(child_id)
+            if row is None or row.rejected:
+                continue
+            await self.follow(child_id)
+            if not row.erased:
+                reason = vocabulary_pb2.ERASURE_REASON_PARENT_RETRACTED
+                await self._erase(row, reason, self._ledger.exchange)
+
     async def sweep(self) -> int:
-        """Erases what is due by retention, and drops uploads that nobody named.
+        """Erases what is due, and drops uploads that nobody named.
+
+        Due is what its retention says, and what was transferred from a referral that
+        has been retracted.
 
         Returns how many contents were erased. One that cannot be erased now does not
         keep the others from it.
@@ -126,6 +149,8 @@ class Erasing:
                 erased += 1
             except OnwardError as error:
                 _log.warning("erasing.failed", reason=error.reason_name)
+        for parent_id in await self._store.retracted_parents(_SWEEP_AT_ONCE):
+            await self.follow(parent_id)
         before = now - int(self._limits.upload_kept * 1000)
         await self._ledger.write(lambda writer: writer.drop_uploads(before))
         return erased

@@ -427,8 +427,11 @@ class Ledger:
 
     def _move_on(self, tree: Tree, head: CheckpointRow) -> None:
         """Takes a committed head as the present one."""
-        self._guard.record(head.size, head.root)
         self._tree, self._head, self._unsure = tree, head, False
+        try:
+            self._guard.record(head.size, head.root)
+        except OSError:  # a guard that is behind is harmless; an exchange that stops
+            _log.exception("ledger.guard_failed", size=head.size)  # here is not
         self._signed[head.size] = head
         if len(self._signed) > _SEEN_CACHE:
             self._signed.popitem(last=False)

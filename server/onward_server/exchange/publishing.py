@@ -22,16 +22,20 @@ last question is whether exactly these bytes were answered before.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TypeAlias
 
 from onward.core import custody
 from onward.core.directory import MemberEntry
 from onward.core.errors import (
     ConflictError,
     ForbiddenError,
+    MalformedError,
     OnwardError,
     Reason,
     StateError,
@@ -63,6 +67,10 @@ _PUBLISHER = vocabulary_pb2.ROLE_PUBLISHER
 _RECIPIENT = vocabulary_pb2.ROLE_RECIPIENT
 _TRANSFER_OF = statement_pb2.REFERRAL_LINK_KIND_TRANSFER_OF
 _REFERRAL = frozenset({"referral"})
+_REMEMBERED_UPLOADS = 256
+
+SealedTo: TypeAlias = frozenset[tuple[str, str]]
+"""To whom content is sealed: recipients and ids of their content keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +116,7 @@ class Publication:
     signed: Signed
     sending: Sending
     recipients: Sequence[MemberEntry]
+    sealed_to: SealedTo
     policy: DisclosurePolicy
     refusal: Refusal | None
     child_of: str = ""
@@ -129,14 +138,22 @@ class Publication:
         if known is not None:
             return self._answer_again(known)
         self.signed.still_valid(draft)
-        for member in self.recipients:
-            check_recipient(member.name, draft.member(member.name))
+        self._check_recipients_again(draft)
         parent = self._check_links(draft)
         self.rejected = self.refusal is not None
         if self.refusal is not None:
             return self._append(draft, self._rejection(self.refusal), parent)
         self._check_content(draft)
         return self._append(draft, self._acceptance(draft), parent)  # 10
+
+    def _check_recipients_again(self, draft: Draft) -> None:
+        """Step 6 at its place in the log, where the directory changed meanwhile."""
+        present = [draft.member(member.name) for member in self.recipients]
+        if any(a is not b for a, b in zip(present, self.recipients, strict=True)):
+            for member, entry in zip(self.recipients, present, strict=True):
+                check_recipient(member.name, entry)
+            known = [entry for entry in present if entry is not None]
+            check_sealed_to(self.sealed_to, known, to_datetime(draft.now_ms))
 
     def _answer_again(self, known: ReferralRow) -> Sequence[int]:
         """The same bytes get the same answer; other bytes under the id get none."""
@@ -279,6 +296,8 @@ class Publishing:
         self._policy = policy
         self._clock = clock
         self._limits = limits
+        self._reading_uploads = asyncio.Lock()
+        self._uploads: OrderedDict[bytes, tuple[int, SealedTo]] = OrderedDict()
 
     async def publish(self, caller: Caller, sending: Sending) -> Published:
         """Publishes one referral. When this returns it is durable and proven.
@@ -309,13 +328,19 @@ class Publishing:
         signed = await self._reader.verify(caller, statement)  # 3, 4, 9
         body = statement.message.referral
         now = to_datetime(self._clock.now_ms())
-        sealed = await self._check_content(body, sending)  # 8
-        recipients = self._check_recipients(body, sealed, now)  # 6
+        sealed_to = await self._check_content(body, sending)  # 8
+        recipients = self._check_recipients(body, sealed_to, now)  # 6
         refusal = self._policy.refusal(  # 7
             caller.entry.proto, body, [member.proto for member in recipients], now
         )
         return Publication(
-            signed, sending, recipients, self._policy, refusal, child_of=child_of
+            signed,
+            sending,
+            recipients,
+            sealed_to,
+            self._policy,
+            refusal,
+            child_of=child_of,
         )
 
     @staticmethod
@@ -341,15 +366,21 @@ class Publishing:
         # Two uploads of the same content at once must not mix their chunks.
         attempt = f"{caller.name} {self._ledger.entropy(8).hex()}"
         upload = UploadRow(digest, attempt, self._clock.now_ms())
-        hasher, position = hashlib.sha256(), 0
+        hasher, position, waiting = hashlib.sha256(), 0, bytearray()
         async for chunk in chunks:
-            if len(chunk) > self._limits.chunk:
+            if not 0 < len(chunk) <= self._limits.chunk:
                 raise TooLargeError("a chunk", len(chunk), self._limits.chunk)
-            if position + len(chunk) > size:
-                raise _content_mismatch()
             hasher.update(chunk)
-            await self._keep_chunk(upload, position, chunk)
-            position += len(chunk)
+            waiting += chunk
+            if position + len(waiting) > size:
+                raise _content_mismatch()
+            if len(waiting) >= self._limits.chunk:  # small chunks are kept together
+                await self._keep_chunk(upload, position, bytes(waiting))
+                position += len(waiting)
+                waiting.clear()
+        if waiting:
+            await self._keep_chunk(upload, position, bytes(waiting))
+            position += len(waiting)
         if position != size or hasher.digest() != digest:
             raise _content_mismatch()
         done = replace(upload, uploaded_ms=self._clock.now_ms())
@@ -363,48 +394,56 @@ class Publishing:
 
     async def _check_content(
         self, body: statement_pb2.Referral, sending: Sending
-    ) -> content_pb2.SealedContent:
-        """Step 8: digest and size are those that were signed."""
+    ) -> SealedTo:
+        """Step 8: digest and size are those that were signed, and it is kept a while.
+
+        Returns to whom the content is sealed.
+        """
+        if timestamp_ms(body.expire_time) <= self._clock.now_ms():
+            msg = "expire_time is over: the content would be erased before it goes out"
+            raise MalformedError(msg, field="referral.expire_time")
         sealed = sending.sealed
+        if not sealed:
+            return await self._sealed_to_of_upload(body)
         if len(sealed) > self._limits.inline_content:
             raise TooLargeError(
                 "sealed_content", len(sealed), self._limits.inline_content
             )
-        if not sealed:
-            stored = await self._store.content(body.content_digest)
-            if stored is None:
-                raise _content_unknown()
-            sealed = stored
         digest = hashlib.sha256(sealed).digest()
         if len(sealed) != body.content_size or digest != body.content_digest:
             raise _content_mismatch()
-        return parse_sealed(sealed, self._limits.content)
+        return _sealed_to(parse_sealed(sealed))
+
+    async def _sealed_to_of_upload(self, body: statement_pb2.Referral) -> SealedTo:
+        """Reads whom an upload is sealed to, once for each upload.
+
+        An upload may be large, and referrals that name it are cheap to send: so it is
+        read once, one is read at a time, and only what is needed is kept.
+        """
+        digest = body.content_digest
+        async with self._reading_uploads:
+            if digest not in self._uploads:
+                stored = await self._store.content(digest)
+                if stored is None:
+                    raise _content_unknown()
+                message = parse_sealed(stored, self._limits.content)
+                self._uploads[digest] = len(stored), _sealed_to(message)
+            if len(self._uploads) > _REMEMBERED_UPLOADS:
+                self._uploads.popitem(last=False)
+            size, sealed_to = self._uploads.get(digest, (0, frozenset()))
+        if size != body.content_size:
+            raise _content_mismatch()
+        return sealed_to
 
     def _check_recipients(
-        self,
-        body: statement_pb2.Referral,
-        sealed: content_pb2.SealedContent,
-        now: datetime,
+        self, body: statement_pb2.Referral, sealed_to: SealedTo, now: datetime
     ) -> list[MemberEntry]:
         """Step 6: each recipient takes part, and the content is sealed to it."""
         recipients = [
             check_recipient(name, self._ledger.directory.find(name))
             for name in body.recipients
         ]
-        usable = {
-            (member.name, key_id)
-            for member in recipients
-            for key_id in member.usable_content_keys(now)
-        }
-        given = {(key.recipient, key.key_id) for key in sealed.keys}
-        reached = {name for name, _ in given}
-        if not given <= usable or reached != set(body.recipients):
-            raise StateError(
-                Reason.ERROR_REASON_SEALED_KEYS_MISMATCH,
-                "the content must be sealed to an active content key of each recipient "
-                "and to nobody else; fetch the recipients' keys and seal again",
-                field="sealed_content",
-            )
+        check_sealed_to(sealed_to, recipients, now)
         return recipients
 
     async def original(
@@ -420,6 +459,29 @@ class Publishing:
         if row.rejected:
             raise _forbidden(said)
         return Published(referral, said)
+
+
+def check_sealed_to(
+    sealed_to: SealedTo, recipients: Sequence[MemberEntry], now: datetime
+) -> None:
+    """Checks that content is sealed to keys in force of all recipients, and no others.
+
+    Raises:
+        StateError: ``SEALED_KEYS_MISMATCH``.
+    """
+    usable = {
+        (member.name, key_id)
+        for member in recipients
+        for key_id in member.usable_content_keys(now)
+    }
+    reached = {name for name, _ in sealed_to}
+    if not sealed_to <= usable or reached != {member.name for member in recipients}:
+        raise StateError(
+            Reason.ERROR_REASON_SEALED_KEYS_MISMATCH,
+            "the content must be sealed to an active content key of each recipient "
+            "and to nobody else; fetch the recipients' keys and seal again",
+            field="sealed_content",
+        )
 
 
 def check_recipient(name: str, member: MemberEntry | None) -> MemberEntry:
@@ -461,6 +523,10 @@ def _forbidden(rejection: Logged) -> DisclosureForbiddenError:
     """Returns the error that carries a logged rejection."""
     message = parse_statement(rejection.jws).message
     return DisclosureForbiddenError(rejection, message.rejection)
+
+
+def _sealed_to(message: content_pb2.SealedContent) -> SealedTo:
+    return frozenset((key.recipient, key.key_id) for key in message.keys)
 
 
 def _content_unknown() -> UnknownError:

@@ -34,16 +34,22 @@ class Signed:
         return self.statement.message
 
     def still_valid(self, draft: Draft) -> None:
-        """Checks, at its place in the log, that its key may still be used.
+        """Checks, at its place in the log, that its author may still say it.
 
         Raises:
+            ForbiddenError: ``MEMBER_SUSPENDED``: meanwhile.
             StateError: ``KEY_NOT_VALID``: the directory changed since it was verified.
         """
         present = draft.member(self.author.name)
-        if present is not None and present is not self.author:
-            present.statement_keys.usable(
-                self.statement.key_id, to_datetime(draft.now_ms)
+        if present is None or present is self.author:
+            return
+        if not present.active:
+            raise ForbiddenError(
+                Reason.ERROR_REASON_MEMBER_SUSPENDED,
+                f"{present.name} has been suspended; the operator can reinstate it",
             )
+        for at_ms in (draft.now_ms, timestamp_ms(self.message.made_time)):
+            present.statement_keys.usable(self.statement.key_id, to_datetime(at_ms))
 
 
 class Reader:
@@ -89,9 +95,15 @@ class Reader:
     def _check_signature(
         caller: Caller, statement: UnverifiedStatement, now: datetime
     ) -> SignedStatement:
-        """Step 3: the key is the issuer's and valid now, and the signature holds."""
-        key = caller.entry.statement_keys.usable(statement.key_id, now)
-        return statement.verify(key)
+        """Step 3: the key is the issuer's, and the signature holds.
+
+        The key is valid now, and was when the statement says that it was made: whoever
+        judges it later knows no other time.
+        """
+        keys = caller.entry.statement_keys
+        made = to_datetime(timestamp_ms(statement.message.made_time))
+        keys.usable(statement.key_id, made)
+        return statement.verify(keys.usable(statement.key_id, now))
 
     @staticmethod
     def _check_issuer(caller: Caller, statement: UnverifiedStatement) -> None:

@@ -3,8 +3,8 @@
 * The publisher, and the publishers of the referrals that it was transferred from
   (``watchers``), see all custody of a referral.
 * A recipient sees the referral, what concerns all recipients, and its own delivery.
-* An auditor sees the custody of its jurisdictions, never content, and each look is
-  logged before anything is shown.
+* An auditor sees the custody of its jurisdictions, and where a tip of them went on to,
+  never content; each look is logged before anything is shown.
 * For everybody else the referral does not exist.
 """
 
@@ -24,9 +24,9 @@ from onward.v1 import referral_pb2, statement_pb2, vocabulary_pb2
 from onward_server.exchange.directory import Caller
 from onward_server.exchange.draft import Draft
 from onward_server.exchange.ledger import Ledger
+from onward_server.exchange.moving import referral_unknown
 from onward_server.exchange.publishing import require_role
 from onward_server.exchange.receipts import Logged
-from onward_server.exchange.submission import referral_unknown
 from onward_server.storage.contract import (
     CheckpointRow,
     DeliveryRow,
@@ -37,7 +37,7 @@ from onward_server.storage.contract import (
 )
 
 _AUDITOR = vocabulary_pb2.ROLE_AUDITOR
-_MAX_FAMILY = 64
+_MAX_FAMILY = 256
 """Referrals of one bundle; a tip transferred more often has several bundles."""
 
 
@@ -146,6 +146,7 @@ class Records:
         if _AUDITOR in caller.entry.roles:
             ids = tuple(member.referral_id for member in family)
             await self._ledger.apply(AuditAccessChange(caller.name, ids, "GetBundle"))
+        head = self._ledger.head()
         chain = [
             entry
             for member in family
@@ -153,11 +154,16 @@ class Records:
                 caller, member, await self._store.chain(member.referral_id)
             )
         ]
+        chain = [entry for entry in chain if entry.log_index < head.size]
         chain.sort(key=lambda entry: entry.log_index)
-        directory = await self._directory_of(chain)
+        directory = [
+            entry
+            for entry in await self._directory_of(chain)
+            if entry.log_index < head.size
+        ]
         sees_all = caller.name in row.watchers or _AUDITOR in caller.entry.roles
         recipient = "" if sees_all else caller.name
-        return await self._assemble(referral_id, chain, directory, recipient)
+        return await self._assemble(head, referral_id, chain, directory, recipient)
 
     async def chains(
         self, caller: Caller, after_index: int, limit: int
@@ -207,7 +213,7 @@ class Records:
         while queue and len(family) < _MAX_FAMILY:
             for child_id in await self._store.children(queue.pop(0)):
                 child = await self._store.referral(child_id)
-                if child is None:
+                if child is None or child.rejected or len(family) >= _MAX_FAMILY:
                     continue
                 audits = _AUDITOR in caller.entry.roles
                 if audits or caller.name in child.watchers:
@@ -228,13 +234,13 @@ class Records:
 
     async def _assemble(
         self,
+        head: CheckpointRow,
         referral_id: str,
         chain: Sequence[StatementRow],
         directory: Sequence[StatementRow],
         recipient: str,
     ) -> bytes:
         """Puts a bundle together, everything up to one checkpoint."""
-        head = self._ledger.head()
         statements = await self._with_receipts(chain, head)
         members = await self._with_receipts(directory, head)
         proofs = [

@@ -15,14 +15,15 @@ from onward.core.errors import (
     OnwardError,
     Reason,
     StateError,
-    UnknownError,
     VerificationError,
 )
 from onward.core.statements import UnverifiedStatement
 from onward.v1 import vocabulary_pb2
 from onward_server.exchange.directory import Caller
 from onward_server.exchange.draft import Draft
+from onward_server.exchange.erasing import Erasing
 from onward_server.exchange.ledger import Ledger
+from onward_server.exchange.moving import moved, referral_unknown
 from onward_server.exchange.publishing import (
     Publication,
     Published,
@@ -82,20 +83,29 @@ class Entry:
         A transfer whose child is refused by the disclosure policy is not logged; the
         refusal is.
         """
+        known = draft.statement(self.signed.statement.digest)
+        if known is not None:
+            return [known.log_index, *self._plan_child(draft)]
+        referral = self._check(draft)
+        moves = self._move(draft, referral)
         children = self._plan_child(draft)
         if self.child is not None and self.child.rejected:
             return children
-        known = draft.statement(self.signed.statement.digest)
-        index = known.log_index if known else self._append(draft)
-        return [index, *children]
+        return [self._append(draft, referral, moves), *children]
 
-    def _append(self, draft: Draft) -> int:
-        """Logs the statement, and puts in force what follows from it."""
+    def _check(self, draft: Draft) -> ReferralRow:
+        """Checks who says it, and what it answers; returns the referral."""
         self.signed.still_valid(draft)
         referral = self._referral(draft)
         self._check_previous(draft, referral)
         self._check_content(referral)
-        for delivery in self._move(draft, referral):
+        return referral
+
+    def _append(
+        self, draft: Draft, referral: ReferralRow, moves: Sequence[DeliveryRow]
+    ) -> int:
+        """Logs the statement, and puts in force what follows from it."""
+        for delivery in moves:
             draft.put_delivery(delivery)
         if self.signed.statement.body_kind == "retraction":
             draft.put_referral(replace(referral, retracted=True))
@@ -164,7 +174,10 @@ class Entry:
         else:
             found = draft.delivery(referral.referral_id, message.issuer)
             concerned = [found] if found else []
-        return [moved(delivery, event, draft.now_ms) for delivery in concerned]
+        return [
+            moved(delivery, event, draft.now_ms, erased=referral.erased)
+            for delivery in concerned
+        ]
 
     def _check_content(self, referral: ReferralRow) -> None:
         """A ``Received`` that says *verified* names the content that was signed."""
@@ -186,9 +199,15 @@ class Submission:
     """Takes statements of members about referrals."""
 
     def __init__(
-        self, ledger: Ledger, store: Store, reader: Reader, publishing: Publishing
+        self,
+        ledger: Ledger,
+        store: Store,
+        reader: Reader,
+        publishing: Publishing,
+        erasing: Erasing,
     ) -> None:
         self._ledger = ledger
+        self._erasing = erasing
         self._store = store
         self._reader = reader
         self._publishing = publishing
@@ -213,7 +232,10 @@ class Submission:
             if original is None:
                 raise
             return original
-        return self._outcome(entry, await self._ledger.apply(entry))
+        done = self._outcome(entry, await self._ledger.apply(entry))
+        if statement.body_kind == "retraction":
+            await self._erasing.follow(statement.message.referral_id)
+        return done
 
     async def _verify(
         self, caller: Caller, statement: UnverifiedStatement, child: Sending | None
@@ -256,37 +278,6 @@ class Submission:
         parsed = self._reader.parse(child.jws, _REFERRAL)
         published = await self._publishing.original(caller, parsed)
         return Submitted(logged, published) if published else None
-
-
-def moved(delivery: DeliveryRow, event: custody.Event, now_ms: int) -> DeliveryRow:
-    """Returns a delivery after an event.
-
-    Raises:
-        StateError: ``STATE_FORBIDS``.
-    """
-    state = custody.advance(
-        vocabulary_pb2.DeliveryState.ValueType(delivery.state), event
-    )
-    waiting = state in custody.WAITING
-    keeps_lease = waiting and event is custody.Event.HANDOVER
-    return replace(
-        delivery,
-        state=state,
-        state_ms=now_ms if state != delivery.state else delivery.state_ms,
-        waiting=waiting,
-        lease_holder=delivery.lease_holder if keeps_lease else "",
-        lease_until_ms=delivery.lease_until_ms if keeps_lease else 0,
-    )
-
-
-def referral_unknown(referral_id: str) -> UnknownError:
-    """Returns the error for a referral that is not there, or not for this caller."""
-    return UnknownError(
-        Reason.ERROR_REASON_REFERRAL_UNKNOWN,
-        f"there is no referral {referral_id}, or you are not a party to it that may "
-        "do this",
-        field="referral_id",
-    )
 
 
 def _role_of(statement: UnverifiedStatement) -> vocabulary_pb2.Role.ValueType:

@@ -32,6 +32,10 @@ _OPERATOR = frozenset({vocabulary_pb2.ROLE_OPERATOR})
 _PARTY = _PUBLISHER | _RECIPIENT
 
 
+_LEAST_CHUNK = 4096
+"""Bytes that a message of an upload costs at least: small ones are work, too."""
+
+
 def _one(_: Any) -> int:  # noqa: ANN401 - any request
     return 1
 
@@ -41,7 +45,7 @@ def _items(request: Any) -> int:  # noqa: ANN401 - any batch
 
 
 def _bytes(request: Any) -> int:  # noqa: ANN401 - any message with a chunk
-    return len(request.chunk)
+    return max(len(request.chunk), _LEAST_CHUNK)
 
 
 @dataclass(frozen=True, slots=True)

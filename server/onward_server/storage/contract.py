@@ -350,6 +350,9 @@ class Store(Protocol):
     async def expired(self, now_ms: int, limit: int) -> list[str]:
         """Ids of accepted referrals whose content is due for erasure."""
 
+    async def retracted_parents(self, limit: int) -> list[str]:
+        """Ids of retracted referrals with a child whose content is still here."""
+
     async def members(self) -> list[MemberRow]:
         """All present directory entries, ordered by name."""
 

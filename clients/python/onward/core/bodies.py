@@ -75,6 +75,8 @@ def _check_referral(message: statement_pb2.Statement) -> None:
     _require(message.referral_id == message.id, "referral_id", "equals id")
     _require(not message.previous, "previous", "is empty: a referral begins a chain")
     _check_recipients(body)
+    alone = message.issuer not in body.recipients
+    _require(alone, "referral.recipients", "does not name the publisher itself")
     for name in _REFERRAL_ENUMS:
         _known_enum(body, name)
     _check_reason_and_basis(body)

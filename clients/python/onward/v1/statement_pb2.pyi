@@ -441,7 +441,7 @@ class Referral(_message.Message):
     """Whether this is a test. Tests travel the real way and count in no statistic."""
     @_builtins.property
     def recipients(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Required. SPIFFE IDs of 1 to 16 different recipients."""
+        """Required. SPIFFE IDs of 1 to 16 different recipients; never the publisher itself."""
 
     @_builtins.property
     def jurisdiction(self) -> Global___Jurisdiction:

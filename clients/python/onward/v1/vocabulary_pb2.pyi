@@ -564,6 +564,8 @@ class _ErasureReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Erasure
     """The publisher asked for it."""
     ERASURE_REASON_LEGAL_DUTY: _ErasureReason.ValueType  # 3
     """The law obliges the operator to. Needs a citation."""
+    ERASURE_REASON_PARENT_RETRACTED: _ErasureReason.ValueType  # 4
+    """The referral that it was transferred from was retracted."""
 
 class ErasureReason(_ErasureReason, metaclass=_ErasureReasonEnumTypeWrapper):
     """Why content was erased."""
@@ -576,6 +578,8 @@ ERASURE_REASON_PUBLISHER_REQUEST: ErasureReason.ValueType  # 2
 """The publisher asked for it."""
 ERASURE_REASON_LEGAL_DUTY: ErasureReason.ValueType  # 3
 """The law obliges the operator to. Needs a citation."""
+ERASURE_REASON_PARENT_RETRACTED: ErasureReason.ValueType  # 4
+"""The referral that it was transferred from was retracted."""
 Global___ErasureReason: _TypeAlias = ErasureReason  # noqa: Y015
 
 class _MemberKind:

@@ -161,6 +161,10 @@ class SqliteReader:
         """Ids of accepted referrals whose content is due for erasure."""
         return await self._values(QUERIES.expired, now_ms=now_ms, limit=limit)
 
+    async def retracted_parents(self, limit: int) -> list[str]:
+        """Ids of retracted referrals with a child whose content is still here."""
+        return await self._values(QUERIES.retracted_parents, limit=limit)
+
     async def state_counts(self) -> Mapping[int, int]:
         """How many deliveries are in each state."""
         return dict(await self._values(QUERIES.state_counts))

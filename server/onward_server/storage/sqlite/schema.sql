@@ -59,6 +59,7 @@ CREATE TABLE referrals (
 
 CREATE INDEX referrals_published ON referrals (publisher) WHERE NOT rejected;
 CREATE INDEX referrals_children ON referrals (parent_id) WHERE parent_id <> '';
+CREATE INDEX referrals_retracted ON referrals (referral_id) WHERE retracted;
 CREATE INDEX referrals_expiring ON referrals (expire_ms)
   WHERE NOT rejected AND NOT erased;
 

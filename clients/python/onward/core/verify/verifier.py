@@ -13,6 +13,7 @@ from onward.core.errors import OnwardError, Reason, VerificationError
 from onward.core.timing import Interval, Judgement, Source, intervals
 from onward.core.tlog_policy import Policy
 from onward.core.verify.chains import (
+    Chain,
     Delivery,
     check_completeness,
     check_links,
@@ -121,19 +122,20 @@ def verify_bundle(data: bytes, trust: str) -> Report:
     else:
         found.skip(9, f"claimed only; {_deadlines(reports)}")
     # 10. Completeness
-    erased = any(chain.first("erasure") for chain in chains.values())
+    erasure = _erasure(chains)
     problems = check_completeness(bundle.referral_id, chains)
-    found.conclude(10, problems, _ends(reports, bundle.recipient, erased=erased))
+    found.conclude(10, problems, _ends(reports, bundle.recipient, erasure))
     # 11. Content
     if bundle.content is None:
-        found.skip(11, "the content was erased" if erased else "none is attached")
+        found.skip(11, erasure or "none is attached")
     else:
         problems = check_content(bundle, chains)
         found.conclude(11, problems, "it is the content that the referral signed")
     # 12. View
     found.conclude(12, check_view(bundle, evidence), "it shows what was signed")
 
-    return Report(tuple(found.steps), _statements(evidence, times), reports, erased)
+    statements = _statements(evidence, times)
+    return Report(tuple(found.steps), statements, reports, bool(erasure))
 
 
 @dataclass(slots=True)
@@ -227,9 +229,20 @@ def _deadlines(reports: Sequence[DeliveryReport]) -> str:
     return f"deadlines: {', '.join(listed)}"
 
 
-def _ends(reports: Sequence[DeliveryReport], recipient: str, *, erased: bool) -> str:
+def _erasure(chains: Mapping[str, Chain]) -> str:
+    """Returns whose content was erased, for people; empty if nobody's."""
+    erased = [name for name, chain in chains.items() if chain.first("erasure")]
+    if not erased:
+        return ""
+    whose = (
+        "content" if len(erased) == len(chains) else f"content of {', '.join(erased)}"
+    )
+    return f"{whose} erased, timing intact"
+
+
+def _ends(reports: Sequence[DeliveryReport], recipient: str, erasure: str) -> str:
     """Returns where each delivery ended, for people."""
     ends = [f"{item.recipient.rpartition('/')[2]} {item.state}" for item in reports]
     only = ["no other recipient's delivery is shown"] if recipient else []
-    erasure = ["content erased, timing intact"] if erased else []
-    return "; ".join((ends or ["no delivery"]) + only + erasure)
+    erased = [erasure] if erasure else []
+    return "; ".join((ends or ["no delivery"]) + only + erased)

@@ -209,6 +209,19 @@ FROM (
   LIMIT :limit
 );
 
+-- name: retracted_parents(limit)$
+-- Ids of referrals that were retracted and have a child whose content is still here.
+SELECT group_concat(json_quote(referral_id))
+FROM (
+  SELECT parent.referral_id FROM referrals AS parent INDEXED BY referrals_retracted
+  WHERE parent.retracted AND EXISTS (
+    SELECT 1 FROM referrals AS child
+    WHERE child.parent_id = parent.referral_id AND child.parent_id <> ''
+      AND NOT child.rejected AND NOT child.erased
+  )
+  LIMIT :limit
+);
+
 -- name: contents(rows, data)$
 -- Of these digests, those of complete content, also when it is erased by now: [digest,
 -- the referral that names it].
