@@ -151,7 +151,8 @@ async def run(config: Config) -> None:
 
     Raises:
         MalformedError: a file or address of the configuration cannot be used.
-        UnavailableError: the database cannot be opened, or is older than the log.
+        StateError: the database is older than the log, or a key is not in force.
+        UnavailableError: the database cannot be opened.
     """
     configure_logging(config.telemetry.log_level)
     app = await build(config, telemetry=make_telemetry(config))
@@ -188,9 +189,10 @@ class App:
         """Begins to answer.
 
         Raises:
-            UnavailableError: the database is older than what was signed, or has another
-                history; nothing may be signed.
-            StateError: a key of the configuration is not the one in force.
+            StateError: the database is older than what was signed, or has another
+                history; or a key of the configuration is not the one in force. Nothing
+                may be signed.
+            UnavailableError: the database cannot be read.
         """
         await self.ledger.start()
         await check_in_force(self._basis.store, self._basis.material)

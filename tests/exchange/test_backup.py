@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from onward.core.errors import MalformedError, UnavailableError
+from onward.core.errors import MalformedError, StateError
 from onward_server.backup import BackedUp, back_up
 from onward_server.config import load
 from onward_server.doctor import Verdict, examine
@@ -95,7 +95,7 @@ async def test_an_old_copy_does_not_start_beside_its_guard(
     async with running(made, clock) as (registry, admin):
         await registry.add_member(admin, description())
     (target / "db" / "exchange.sqlite").replace(made / "db" / "exchange.sqlite")
-    with pytest.raises(UnavailableError, match="older than the log"):
+    with pytest.raises(StateError, match="older than the log"):
         async with running(made, clock):
             pass
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from onward.core.errors import OnwardError, Reason, UnavailableError
+from onward.core.errors import OnwardError, Reason, StateError, UnavailableError
 from onward.core.merkle import verify_consistency
 from onward.core.statements import statement_digest
 from onward.core.tlog_policy import Policy
@@ -185,7 +185,7 @@ async def test_a_database_older_than_what_was_signed_is_refused(
     for leftover in tmp_path.glob("exchange.sqlite*"):
         leftover.unlink()
     (tmp_path / "old.sqlite").rename(tmp_path / "exchange.sqlite")
-    with pytest.raises(UnavailableError) as refused:
+    with pytest.raises(StateError) as refused:
         async with open_world(tmp_path):
             pass
     assert "older than the log" in refused.value.message
@@ -197,7 +197,7 @@ async def test_a_database_with_another_history_is_refused(tmp_path: Path) -> Non
     guard = tmp_path / "guard"
     size = guard.read_text().split()[0]
     guard.write_text(f"{size} {'ab' * 32}\n")
-    with pytest.raises(UnavailableError) as refused:
+    with pytest.raises(StateError) as refused:
         async with open_world(tmp_path):
             pass
     assert "another history" in refused.value.message

@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from onward.core.errors import MalformedError, UnavailableError
+from onward.core.errors import MalformedError, StateError
 from onward.v1 import log_pb2, log_pb2_grpc
 from onward_server.app import build
 from onward_server.config import load
@@ -61,7 +61,7 @@ async def test_a_database_that_is_older_than_the_log_is_not_served(
     size, root = guard.read_text("ascii").split()
     guard.write_text(f"{int(size) + 7:020d} {root}\n", "ascii")
     app = await build(config)
-    with pytest.raises(UnavailableError, match="older than the log"):
+    with pytest.raises(StateError, match="older than the log"):
         await app.start()
     assert not app.readiness.ready
     await app.drain(0)

@@ -16,7 +16,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from onward.core.errors import Reason, UnavailableError
+from onward.core.errors import Reason, StateError
 
 _ROOT_HEX = 64
 _LINE = f"{{:020d}} {{:0>{_ROOT_HEX}}}\n"
@@ -51,7 +51,7 @@ class Guard:
         """Returns the last recorded head, or None when there is none yet.
 
         Raises:
-            UnavailableError: the file is damaged; a person must look at it.
+            StateError: the file is damaged; a person must look at it.
         """
         line = os.pread(self._descriptor, 200, 0).decode("ascii", "replace")
         if not line:
@@ -60,7 +60,7 @@ class Guard:
         try:
             return SignedHead(int(size), bytes.fromhex(root))
         except ValueError:
-            raise UnavailableError(
+            raise StateError(
                 Reason.ERROR_REASON_STORAGE_UNAVAILABLE,
                 f"the restore guard {self._path} is damaged: it does not hold a size "
                 "and a root. Compare the database with a witness or a recent receipt "
@@ -85,21 +85,21 @@ class Guard:
                 long.
 
         Raises:
-            UnavailableError: the database is behind, or has another history. Nothing
+            StateError: the database is behind, or has another history. Nothing
                 may be signed.
         """
         last = self.last()
         if last is None:
             return
         if size < last.size:
-            raise UnavailableError(
+            raise StateError(
                 Reason.ERROR_REASON_STORAGE_UNAVAILABLE,
                 f"the database has {size} log entries, but {last.size} were signed: it "
                 "is older than the log. Restore a newer copy; signing on would fork "
                 "the log. `onward-server doctor` explains the ways out",
             )
         if root_at != last.root:
-            raise UnavailableError(
+            raise StateError(
                 Reason.ERROR_REASON_STORAGE_UNAVAILABLE,
                 "the database has another history than the log that was signed at "
                 f"size {last.size}. It belongs to another log, or was tampered with",

@@ -167,8 +167,9 @@ class Ledger:
         """Loads head, tree and directory, checks the guard, and begins to write.
 
         Raises:
-            UnavailableError: the database is older than what was signed, or has
-                another history; nothing may be signed.
+            StateError: the database is older than what was signed, or has another
+                history; nothing may be signed.
+            UnavailableError: the database cannot be read.
         """
         await self._read_head()
         await self._check_guard()

@@ -35,6 +35,7 @@ _RETRY_SECONDS = 5.0
 
 _CAUSES = {
     sqlite3.SQLITE_BUSY: "another program has locked it",
+    sqlite3.SQLITE_CORRUPT: "it is damaged; restore a backup",
     sqlite3.SQLITE_CANTOPEN: "there is no such file, or access is denied",
     sqlite3.SQLITE_FULL: "the disk is full",
     sqlite3.SQLITE_INTERRUPT: "the work was interrupted",
