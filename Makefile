@@ -41,8 +41,8 @@ proto: $(READY) ## format proto/ and regenerate the stubs
 docs: $(READY) ## write the reference pages that the code determines
 	@$(BIN)/python tools/docs.py
 
-bench: $(READY) ## measure, beside a bare gRPC echo in the same run
-	@$(BIN)/python -m bench
+bench: $(READY) ## measure beside a bare gRPC echo; ARGS="--quick" takes a look
+	@$(BIN)/python -m bench $(ARGS)
 
 lock: $(READY) ## resolve the dependencies again; UPGRADE=--upgrade takes the newest
 	$(COMPILE) $(UPGRADE) --extra server --group dev -o requirements/dev.lock

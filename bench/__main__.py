@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from bench.rounds import FULL, QUICK, Plan
 from bench.stage import open_stage
 
 _WIDTH = 170
+_INTERRUPTED = 130
 
 
 def main() -> None:
@@ -74,4 +76,7 @@ async def _measure(names: Sequence[str], plan: Plan, console: Console) -> list[F
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
