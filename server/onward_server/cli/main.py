@@ -150,12 +150,14 @@ def serve(config: ConfigOption = Path()) -> None:
     SIGTERM and Ctrl-C end it gracefully: it says that it is not ready, ends the
     streams, and gives running calls their time.
     """
+    import uvloop
+
     from onward_server.app import run
     from onward_server.rotation import check_finished
 
     loaded = load_config(config)
     check_finished(loaded)
-    asyncio.run(run(loaded))
+    uvloop.run(run(loaded))
 
 
 @app.command()

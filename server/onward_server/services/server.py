@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc  # type: ignore[import-untyped]
-from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
+from grpc_reflection.v1alpha import (  # type: ignore[import-untyped]
+    reflection,
+    reflection_pb2_grpc,
+)
 
 from onward.core.errors import MalformedError
 from onward.v1 import (
@@ -119,11 +122,28 @@ def make_server(
     )
     server = grpc.aio.server(interceptors=[interceptor], options=_options(port))
     health = HealthService(surroundings.readiness, served)
+    generic = cast("grpc.aio.Server", _Generic(server))
     for name, servicer in {**services, HEALTH: health}.items():
-        _REGISTER[name](servicer, server)
+        _REGISTER[name](servicer, generic)
     if port.reflection:
-        reflection.enable_server_reflection(served, server)
+        reflector = reflection.aio.ReflectionServicer(served)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflector, generic)
     return server, _listen(server, port.address, certificates)
+
+
+class _Generic:
+    """Takes what the generated functions register, but as generic handlers only.
+
+    They would also register each method by itself. With that, ``grpc.aio`` waits at
+    every call for each of the methods to be the one that is called, and the interceptor
+    finds the method anyway.
+    """
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
+
+    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
+        """Leaves it."""
 
 
 def _listen(server: grpc.aio.Server, address: str, certificates: Certificates) -> int:
