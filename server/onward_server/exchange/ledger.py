@@ -504,9 +504,16 @@ def _is_empty(view: View) -> bool:
 
 
 def _concerned(view: View) -> set[str]:
-    """Returns the members who may have something new to look at."""
+    """Returns the members who may have something new to look at.
+
+    A delivery that is still out on a stream, as after its handover, is news to nobody.
+    """
     batch = view.batch
-    recipients = {recipient for _, recipient in batch.deliveries}
+    recipients = {
+        recipient
+        for (_, recipient), row in batch.deliveries.items()
+        if not (row.waiting and row.lease_holder)
+    }
     watchers = {member for member, _ in batch.feed}
     return recipients | watchers | set(batch.members)
 
