@@ -12,6 +12,7 @@ from onward.core.errors import (
     MalformedError,
     OnwardError,
     QuotaError,
+    Reason,
     UnavailableError,
 )
 
@@ -46,11 +47,11 @@ def explain(error: Exception) -> Exit:
 
 
 def told(error: OnwardError) -> str:
-    """Returns what an error says, its reason, and where the operator finds it."""
+    """Returns what an error says, with its reason; of a defect, what finds it."""
     reason = f" [{error.reason_name}]" if error.reason else ""
-    found_by = error.metadata.get("correlation_id")
-    trail = f" (correlation id {found_by})" if found_by else ""
-    return error.message + reason + trail
+    if error.reason == Reason.ERROR_REASON_INTERNAL:
+        reason += f" (correlation id {error.metadata.get('correlation_id', 'unknown')})"
+    return error.message + reason
 
 
 def exit_of(error: OnwardError) -> Exit:
