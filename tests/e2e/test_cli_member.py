@@ -94,13 +94,26 @@ class Desk:
         assert result.stdout == ""
 
     def starts(self, *words: str | Path) -> subprocess.Popen[str]:
-        """Starts a command as a process of its own."""
+        """Starts a command as a process of its own, as at a terminal.
+
+        Where the tests run in the background, a shell has Ctrl-C ignored in all that
+        they start.
+        """
         return subprocess.Popen(
-            [BIN / "onward", *words, "--home", self.home],
+            [
+                *(sys.executable, "-c", _WITH_CTRL_C),
+                *(BIN / "onward", *words, "--home", self.home),
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+
+
+_WITH_CTRL_C = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
 
 
 @pytest.fixture(scope="module")
