@@ -190,8 +190,9 @@ async def test_uploaded_bytes_count(tmp_path: Path) -> None:
                     content_digest=bytes(32), content_size=10_000
                 )
             )
-            for _ in range(20):
+            for _ in range(2):
                 yield referral_pb2.PutContentRequest(chunk=bytes(100))
+            await asyncio.Event().wait()  # until the refusal ends the call
 
         answer = await refused(service.referrals(HOTLINE).PutContent(upload()))
         # Each message costs 4096 bytes at least, and the third one was too many.
