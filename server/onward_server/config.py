@@ -156,9 +156,6 @@ class Storage(Section, frozen=True):
 class Limits(Section, frozen=True):
     """Bounds of what members may send, and the rhythm of streams."""
 
-    statement_size: Annotated[int, msgspec.Meta(ge=4096, le=65536)] = 65536
-    """Bytes of a statement's compact form."""
-
     inline_content_size: Annotated[int, msgspec.Meta(ge=4096, le=1048576)] = 1048576
     """Bytes of sealed content inside a request; larger content is uploaded."""
 

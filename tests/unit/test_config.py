@@ -68,7 +68,7 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
         (MINIMAL + "[limits]\nbatch = 10\n", "limits"),
         (MINIMAL + "[limits]\nbatch_items = 101\n", "limits.batch_items"),
         (MINIMAL + "[limits]\nlease_seconds = 0\n", "limits.lease_seconds"),
-        (MINIMAL + "[limits]\nstatement_size = 1.5\n", "limits.statement_size"),
+        (MINIMAL + "[limits]\ncontent_size = 1.5\n", "limits.content_size"),
         (MINIMAL + "[api]\nlisten = '7443'\n", "api.listen"),
         (MINIMAL + "[telemetry]\nlog_level = 'loud'\n", "telemetry.log_level"),
         (MINIMAL + "[keys]\nlog_key_file = ''\n", "keys.log_key_file"),
