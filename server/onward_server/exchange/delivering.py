@@ -195,7 +195,7 @@ class Delivering:
         row, sealed = await self._content_for(caller, referral_id)
         (acceptance,) = await self._store.statements([row.answer_index])
         for start in range(0, len(sealed), self._limits.chunk):
-            _check_given(await self._store.referral(referral_id))
+            _check_given(await self._store.referral(referral_id) or row)
             yield sealed[start : start + self._limits.chunk]
         (handover,) = await self._ledger.apply(
             HandoverChange(referral_id, acceptance.digest, caller)
@@ -345,13 +345,10 @@ def _handover(offer: Offer, caller: Caller) -> HandoverChange:
     return HandoverChange(offer.referral_id, digest, caller)
 
 
-def _check_given(row: ReferralRow | None) -> None:
+def _check_given(row: ReferralRow) -> None:
     """Checks, while content goes out, that the rest of it may."""
-    if row is None or row.erased:
-        raise StateError(
-            Reason.ERROR_REASON_CONTENT_ERASED,
-            "the content was erased while it went out; its proofs remain",
-        )
+    if row.erased:
+        raise _erased(row)
     if row.retracted:
         raise StateError(
             Reason.ERROR_REASON_STATE_FORBIDS,

@@ -150,10 +150,11 @@ class Publication:
         """Step 6 at its place in the log, where the directory changed meanwhile."""
         present = [draft.member(member.name) for member in self.recipients]
         if any(a is not b for a, b in zip(present, self.recipients, strict=True)):
-            for member, entry in zip(self.recipients, present, strict=True):
+            members = [
                 check_recipient(member.name, entry)
-            known = [entry for entry in present if entry is not None]
-            check_sealed_to(self.sealed_to, known, to_datetime(draft.now_ms))
+                for member, entry in zip(self.recipients, present, strict=True)
+            ]
+            check_sealed_to(self.sealed_to, members, to_datetime(draft.now_ms))
 
     def _answer_again(self, known: ReferralRow) -> Sequence[int]:
         """The same bytes get the same answer; other bytes under the id get none."""
@@ -422,15 +423,17 @@ class Publishing:
         """
         digest = body.content_digest
         async with self._reading_uploads:
-            if digest not in self._uploads:
+            known = self._uploads.get(digest)
+            if known is None:
                 stored = await self._store.content(digest)
                 if stored is None:
                     raise _content_unknown()
                 message = parse_sealed(stored, self._limits.content)
-                self._uploads[digest] = len(stored), _sealed_to(message)
-            if len(self._uploads) > _REMEMBERED_UPLOADS:
-                self._uploads.popitem(last=False)
-            size, sealed_to = self._uploads.get(digest, (0, frozenset()))
+                known = len(stored), _sealed_to(message)
+                self._uploads[digest] = known
+                if len(self._uploads) > _REMEMBERED_UPLOADS:
+                    self._uploads.popitem(last=False)
+        size, sealed_to = known
         if size != body.content_size:
             raise _content_mismatch()
         return sealed_to
