@@ -117,7 +117,12 @@ class HandoverChange:
             ),
         )
         return [
-            draft.log(statement, subject=self.caller.name, watchers=referral.watchers)
+            draft.log(
+                statement,
+                places=referral.places,
+                subject=self.caller.name,
+                watchers=referral.watchers,
+            )
         ]
 
 

@@ -24,13 +24,16 @@ from onward.v1 import directory_pb2, statement_pb2
 from onward_server.exchange.clock import Entropy, to_timestamp
 from onward_server.exchange.directory import Directory, Registration
 from onward_server.storage.contract import (
+    EVERYBODY,
     Batch,
     DeliveryRow,
+    IntakeRow,
     Loaded,
     MemberRow,
     ReferralRow,
     StatementRow,
     TokenRow,
+    Topic,
 )
 
 
@@ -81,11 +84,13 @@ class View:
         mine.statements += its.statements
         mine.referrals |= its.referrals
         mine.deliveries |= its.deliveries
+        mine.intakes |= its.intakes
         mine.feed += its.feed
         mine.contents += its.contents
         mine.erase_contents += its.erase_contents
         mine.members |= its.members
         mine.tokens |= its.tokens
+        mine.policies += its.policies
         self.registrations |= draft.registrations
         self.by_digest |= {row.digest: row for row in its.statements}
         self.content_owners |= {
@@ -148,6 +153,41 @@ class Draft:
             (row for row in self.batch.statements if row.digest == digest), None
         )
 
+    def intake(self, hotline: str, number: int) -> IntakeRow | None:
+        """An intake that was declared as needed."""
+        key = (hotline, number)
+        for rows in (self.batch.intakes, self._view.batch.intakes):
+            if key in rows:
+                return rows[key]
+        return self._view.loaded.intakes.get(key)
+
+    def last_intake(self, hotline: str) -> IntakeRow | None:
+        """The last intake of a hotline whose book was declared as needed."""
+        planned = self._planned_intakes(hotline)
+        last = max(planned, key=lambda row: row.number, default=None)
+        return last or self._view.loaded.last_intakes.get(hotline)
+
+    def last_in_jurisdiction(self, hotline: str, code: str) -> int:
+        """The last number there, of a book that was declared as needed."""
+        planned = (
+            row.number_in_jurisdiction
+            for row in self._planned_intakes(hotline)
+            if row.jurisdiction == code
+        )
+        stored = self._view.loaded.last_in_jurisdictions.get((hotline, code), 0)
+        return max(planned, default=stored)
+
+    def _planned_intakes(self, hotline: str) -> list[IntakeRow]:
+        """A hotline's intakes that this commit adds."""
+        stored = self._view.loaded.last_intakes.get(hotline)
+        after = stored.number if stored else 0
+        return [
+            row
+            for rows in (self._view.batch.intakes, self.batch.intakes)
+            for row in rows.values()
+            if row.hotline == hotline and row.number > after
+        ]
+
     def token(self, token_id: str) -> TokenRow | None:
         """An enrolment token that was declared as needed."""
         planned = self._view.batch.tokens.get(token_id)
@@ -202,15 +242,21 @@ class Draft:
         self,
         statement: SignedStatement,
         *,
+        places: tuple[str, ...],
         subject: str = "",
         watchers: Iterable[str] = (),
+        alerted: Iterable[str] = (),
+        looked_at: Iterable[str] = (),
     ) -> int:
         """Appends a statement; returns its log index.
 
         Args:
             statement: what to append; its signature was verified.
-            subject: the recipient or member that it is about.
+            places: whose auditors may see it.
+            subject: the recipient, member or intake that it is about.
             watchers: who is to hear of it by ``WatchOwn``.
+            alerted: who is to hear of it by ``WatchAlerts``.
+            looked_at: whom an auditor's look concerns.
         """
         batch = self.batch
         index = (
@@ -225,9 +271,15 @@ class Draft:
                 referral_id=statement.message.referral_id,
                 subject=subject,
                 logged_ms=self.now_ms,
+                places=places,
             )
         )
-        batch.feed += [(watcher, index) for watcher in watchers]
+        for topic, members in (
+            (Topic.CUSTODY, watchers),
+            (Topic.ALERT, alerted),
+            (Topic.AUDIT, looked_at),
+        ):
+            batch.feed += [(member, topic, index) for member in members]
         return index
 
     def put_referral(self, row: ReferralRow) -> None:
@@ -237,6 +289,10 @@ class Draft:
     def put_delivery(self, row: DeliveryRow) -> None:
         """Keeps a delivery's new state."""
         self.batch.deliveries[row.referral_id, row.recipient] = row
+
+    def put_intake(self, row: IntakeRow) -> None:
+        """Keeps an intake's new state."""
+        self.batch.intakes[row.hotline, row.number] = row
 
     def put_token(self, row: TokenRow) -> None:
         """Keeps an enrolment token's new state."""
@@ -264,7 +320,7 @@ class Draft:
                 kind=kind, member=member, requested_by=requested_by
             ),
         )
-        index = self.log(statement, subject=member.name)
+        index = self.log(statement, places=EVERYBODY, subject=member.name)
         self.registrations[member.name] = Registration(
             MemberEntry.from_proto(member), index, statement.digest
         )

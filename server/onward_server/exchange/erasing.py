@@ -71,7 +71,9 @@ class ErasureChange:
                 citation=self.citation,
             ),
         )
-        return [draft.log(statement, watchers=referral.watchers)]
+        return [
+            draft.log(statement, places=referral.places, watchers=referral.watchers)
+        ]
 
 
 class Erasing:

@@ -19,7 +19,7 @@ from onward.core.statements import UnverifiedStatement
 from onward.v1 import directory_pb2, statement_pb2, vocabulary_pb2
 from onward_server.exchange.clock import to_timestamp
 from onward_server.exchange.draft import Draft
-from onward_server.storage.contract import Needs
+from onward_server.storage.contract import EVERYBODY, Needs
 
 KEY_VALIDITY: Final = timedelta(days=3650)
 
@@ -54,7 +54,7 @@ class GenesisChange:
                 keys=[_active(self.key, draft.now_ms)], log_vkey=self.log_vkey
             )
         )
-        index = draft.log(statement)
+        index = draft.log(statement, places=EVERYBODY)
         if index:
             raise StateError(
                 Reason.ERROR_REASON_STATE_FORBIDS,
@@ -91,7 +91,7 @@ class KeyReplacementChange:
                 log_vkey=before.log_vkey,
             ),
         )
-        return [draft.log(statement)]
+        return [draft.log(statement, places=EVERYBODY)]
 
 
 def _active(key: StatementPublicKey, now_ms: int) -> directory_pb2.StatementKey:

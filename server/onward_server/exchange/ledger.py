@@ -496,6 +496,7 @@ def _is_empty(view: View) -> bool:
         batch.statements
         or batch.referrals
         or batch.deliveries
+        or batch.intakes
         or batch.tokens
         or batch.members
         or batch.contents
@@ -514,7 +515,7 @@ def _concerned(view: View) -> set[str]:
         for (_, recipient), row in batch.deliveries.items()
         if not (row.waiting and row.lease_holder)
     }
-    watchers = {member for member, _ in batch.feed}
+    watchers = {member for member, _, _ in batch.feed}
     return recipients | watchers | set(batch.members)
 
 

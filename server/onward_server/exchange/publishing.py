@@ -237,11 +237,13 @@ class Publication:
         """Step 10: referral and answer, and a delivery for each recipient."""
         message, body = self.signed.message, self.signed.message.referral
         watchers = (message.issuer, *(parent.watchers if parent else ()))
-        log_index = draft.log(self.signed.statement, watchers=watchers)
+        above = parent.places if parent else ()
+        places = tuple(dict.fromkeys([body.jurisdiction.code, *above]))
+        log_index = draft.log(self.signed.statement, places=places, watchers=watchers)
         said = draft.say(
             referral_id=message.id, previous=self.signed.statement.digest, **answer
         )
-        answer_index = draft.log(said, watchers=watchers)
+        answer_index = draft.log(said, places=places, watchers=watchers)
         draft.put_referral(
             ReferralRow(
                 referral_id=message.id,
@@ -262,6 +264,7 @@ class Publication:
                 retracted=False,
                 test=body.test,
                 traceparent=self.sending.traceparent,
+                places=places,
             )
         )
         for recipient in () if self.rejected else body.recipients:

@@ -28,6 +28,7 @@ from onward_server.exchange.moving import referral_unknown
 from onward_server.exchange.publishing import require_role
 from onward_server.exchange.receipts import Logged
 from onward_server.storage.contract import (
+    WHOLE,
     CheckpointRow,
     DeliveryRow,
     Needs,
@@ -81,7 +82,7 @@ class AuditAccessChange:
                 method=self.method,
             )
         )
-        return [draft.log(statement, subject=self.auditor)]
+        return [draft.log(statement, places=(WHOLE,), subject=self.auditor)]
 
 
 class Records:

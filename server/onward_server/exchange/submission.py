@@ -111,6 +111,7 @@ class Entry:
             draft.put_referral(replace(referral, retracted=True))
         return draft.log(
             self.signed.statement,
+            places=referral.places,
             subject="" if self._by_publisher else self.signed.message.issuer,
             watchers=referral.watchers,
         )

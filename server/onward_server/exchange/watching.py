@@ -12,7 +12,7 @@ from onward_server.exchange.ledger import Ledger
 from onward_server.exchange.limits import Limits
 from onward_server.exchange.publishing import require_role
 from onward_server.exchange.receipts import Logged
-from onward_server.storage.contract import Store
+from onward_server.storage.contract import Store, Topic
 
 _PAGE = 256
 
@@ -47,7 +47,9 @@ class Watching:
             quiet_since = self._clock.monotonic()
             while True:
                 recheck()
-                while indexes := await self._store.feed(caller.name, place, _PAGE):
+                while indexes := await self._store.feed(
+                    caller.name, Topic.CUSTODY, place, _PAGE
+                ):
                     for logged in await self._ledger.logged(indexes):
                         place = logged.log_index
                         yield logged, place

@@ -26,12 +26,38 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Protocol
+
+
+class Topic(IntEnum):
+    """What a member hears of in its feed."""
+
+    CUSTODY = 0
+    """Statements about its own referrals."""
+    ALERT = 1
+    """Warnings and breaches."""
+    AUDIT = 2
+    """Looks of auditors at what it is a party to."""
+
+
+EVERYBODY: tuple[str, ...] = ()
+"""The places of a statement that every auditor may see: keys, directory, policies."""
+
+WHOLE = "*"
+"""The code of an auditor's jurisdiction that covers every statement of the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatementRow:
-    """One entry of the log. ``subject`` is the recipient or member it is about."""
+    """One entry of the log.
+
+    Attributes:
+        subject: the recipient or member that it is about; for a statement about an
+            intake :func:`intake_subject`.
+        places: codes of the jurisdictions whose auditors may see it;
+            :data:`EVERYBODY`, or :data:`WHOLE` alone for those of the whole log only.
+    """
 
     log_index: int
     digest: bytes
@@ -40,6 +66,7 @@ class StatementRow:
     referral_id: str
     subject: str
     logged_ms: int
+    places: tuple[str, ...] = EVERYBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +79,8 @@ class ReferralRow:
         watchers: who may see all of its custody: its publisher, then the publishers of
             the referrals that it was transferred from, nearest first.
         parent_id: the referral that it was transferred from, or empty.
+        places: its jurisdiction's code, then those of the referrals that it was
+            transferred from: whose auditors may see it.
     """
 
     referral_id: str
@@ -72,6 +101,7 @@ class ReferralRow:
     retracted: bool
     test: bool
     traceparent: str
+    places: tuple[str, ...] = EVERYBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +115,14 @@ class DeliveryRow:
         lease_holder: the stream that has it, or empty.
         lease_until_ms: until when that stream has it; 0 without a lease.
         attempt: how many times it was leased.
+        deliver_by_ms: when the recipient's machine must have it; 0 if no time is set.
+        acknowledge_within_ms: how long after receipt a person must have read it; 0 if
+            no time is set.
+        outcome_within_ms: how long after receipt the first outcome is due; 0 if none.
+        received_ms: when the first ``Received`` was logged; 0 before.
+        told: which warnings and breaches were logged, and whether an outcome was
+            stated; bits of ``onward_server.exchange.duties``.
+        alarm_ms: when ``due`` finds it next; 0 for never.
     """
 
     referral_id: str
@@ -97,6 +135,89 @@ class DeliveryRow:
     lease_holder: str = ""
     lease_until_ms: int = 0
     attempt: int = 0
+    deliver_by_ms: int = 0
+    acknowledge_within_ms: int = 0
+    outcome_within_ms: int = 0
+    received_ms: int = 0
+    told: int = 0
+    alarm_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeRow:
+    """One intake of a hotline: that it received a tip, and what became of it.
+
+    Attributes:
+        jurisdiction: ISO 3166 code.
+        number_in_jurisdiction: its number among the hotline's with the same code.
+        digest: of the ``Intake``.
+        state: an ``IntakeState``.
+        reached: whom referrals have taken it to; bits of ``onward.core.intakes``.
+        warn_ms: when half the time to ``due_ms`` is over.
+        due_ms: when the next decision is due; 0 where none is.
+        told: which warnings and breaches of that deadline were logged.
+        alarm_ms: when ``due`` finds it next; 0 for never.
+    """
+
+    hotline: str
+    number: int
+    jurisdiction: str
+    number_in_jurisdiction: int
+    log_index: int
+    digest: bytes
+    urgency: int
+    age_group: int
+    test: bool
+    received_ms: int
+    state: int
+    reached: int
+    warn_ms: int
+    due_ms: int
+    told: int
+    alarm_ms: int
+
+
+def intake_subject(hotline: str, number: int) -> str:
+    """Returns the subject of the statements about one intake."""
+    return f"{hotline}#{number}"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRow:
+    """A policy set that was put in force by the log entry ``log_index``.
+
+    Attributes:
+        digest: of the whole set.
+        files: JSON object: the text of each file by its name.
+    """
+
+    log_index: int
+    digest: bytes
+    version: str
+    files: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alarms:
+    """What is due: keys of deliveries and of intakes, the longest due first."""
+
+    deliveries: Sequence[tuple[str, str]]
+    intakes: Sequence[tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the tables say at one size of the log, tests left out.
+
+    Attributes:
+        size: the log's size.
+        intakes: by hotline, urgency and state.
+        deliveries: by recipient, urgency and state.
+    """
+
+    size: int
+    intakes: Mapping[tuple[str, int, int], int]
+    deliveries: Mapping[tuple[str, int, int], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +277,19 @@ class UploadRow:
 
 @dataclass(slots=True)
 class Needs:
-    """What a group commit must know before it can be planned."""
+    """What a group commit must know before it can be planned.
+
+    Attributes:
+        intakes: hotline and number.
+        books: hotline and the code of a jurisdiction: where its numbers stand.
+    """
 
     referrals: set[str] = field(default_factory=set)
     digests: set[bytes] = field(default_factory=set)
     tokens: set[str] = field(default_factory=set)
     contents: set[bytes] = field(default_factory=set)
+    intakes: set[tuple[str, int]] = field(default_factory=set)
+    books: set[tuple[str, str]] = field(default_factory=set)
 
     def add(self, other: Needs) -> None:
         """Adds what ``other`` needs."""
@@ -169,6 +297,8 @@ class Needs:
         self.digests |= other.digests
         self.tokens |= other.tokens
         self.contents |= other.contents
+        self.intakes |= other.intakes
+        self.books |= other.books
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +311,8 @@ class Loaded:
         contents: of each needed content that is stored, complete, or was named by an
             accepted referral, the id of that referral; empty for an upload that no
             referral names yet.
+        last_intakes: of each hotline of the needed books, its last intake.
+        last_in_jurisdictions: of each needed book, the last number in the jurisdiction.
     """
 
     head: CheckpointRow | None
@@ -189,6 +321,9 @@ class Loaded:
     statements: Mapping[bytes, StatementRow]
     tokens: Mapping[str, TokenRow]
     contents: Mapping[bytes, str]
+    intakes: Mapping[tuple[str, int], IntakeRow]
+    last_intakes: Mapping[str, IntakeRow]
+    last_in_jurisdictions: Mapping[tuple[str, str], int]
 
 
 @dataclass(slots=True)
@@ -197,7 +332,7 @@ class Batch:
 
     Attributes:
         statements: consecutive log entries, in order, beginning at the old size.
-        feed: (member, log index): the member is to hear of this entry.
+        feed: (member, topic, log index): the member is to hear of this entry.
         contents: (digest, sealed content) to keep; present content stays as it is, and
             erased content stays erased.
         erase_contents: digests of contents to erase beyond recovery.
@@ -208,11 +343,13 @@ class Batch:
     statements: list[StatementRow] = field(default_factory=list)
     referrals: dict[str, ReferralRow] = field(default_factory=dict)
     deliveries: dict[tuple[str, str], DeliveryRow] = field(default_factory=dict)
-    feed: list[tuple[str, int]] = field(default_factory=list)
+    intakes: dict[tuple[str, int], IntakeRow] = field(default_factory=dict)
+    feed: list[tuple[str, Topic, int]] = field(default_factory=list)
     contents: list[tuple[bytes, bytes]] = field(default_factory=list)
     erase_contents: list[bytes] = field(default_factory=list)
     members: dict[str, MemberRow] = field(default_factory=dict)
     tokens: dict[str, TokenRow] = field(default_factory=dict)
+    policies: list[PolicyRow] = field(default_factory=list)
     tiles: list[TileRow] = field(default_factory=list)
     old_size: int = 0
     checkpoint: CheckpointRow | None = None
@@ -341,8 +478,73 @@ class Store(Protocol):
     async def retractions_pending(self, recipient: str) -> list[str]:
         """Ids of referrals whose retraction this recipient has not answered."""
 
-    async def feed(self, member: str, after_index: int, limit: int) -> list[int]:
+    async def feed(
+        self, member: str, topic: Topic, after_index: int, limit: int
+    ) -> list[int]:
         """Log indexes that the member is to hear of, larger than this, in order."""
+
+    async def feed_before(
+        self, member: str, topic: Topic, before_index: int, limit: int
+    ) -> list[int]:
+        """The same, smaller than this, the newest first."""
+
+    async def intake(self, hotline: str, number: int) -> IntakeRow | None:
+        """One intake."""
+
+    async def last_intake(self, hotline: str) -> IntakeRow | None:
+        """A hotline's intake with the largest number."""
+
+    async def last_in_jurisdiction(self, hotline: str, code: str) -> int:
+        """A hotline's largest number in one jurisdiction; 0 if it has none there."""
+
+    async def intakes(
+        self, hotline: str, state: int, after_number: int, limit: int
+    ) -> list[IntakeRow]:
+        """A hotline's intakes with a larger number, in order; state 0 is any."""
+
+    async def intake_statements(self, hotline: str, number: int) -> list[StatementRow]:
+        """All statements about one intake, in the log's order, without referrals."""
+
+    async def due(self, now_ms: int, limit: int) -> Alarms:
+        """Deliveries and intakes whose ``alarm_ms`` is at or before ``now_ms``.
+
+        At most ``limit`` of each. Costs nothing for what is not due.
+        """
+
+    async def next_alarm(self) -> int | None:
+        """The smallest ``alarm_ms`` of all, or None where there is none."""
+
+    async def policies(self) -> list[PolicyRow]:
+        """All policy sets that were put in force, oldest first, with empty files."""
+
+    async def policy(self, digest: bytes) -> PolicyRow | None:
+        """The policy set with this digest, as it was put in force last.
+
+        With an empty digest: the one in force.
+        """
+
+    async def figures(self, codes: Sequence[str]) -> Figures:
+        """What the tables say about the intakes and deliveries of jurisdictions.
+
+        A code such as ``US-OH`` matches itself; ``US`` also every ``US-`` code;
+        :data:`WHOLE` everything. All is of one consistent state.
+        """
+
+    async def export(
+        self, codes: Sequence[str], first: int, end: int, limit: int
+    ) -> list[StatementRow]:
+        """Entries of jurisdictions with an index in [first, end), in order.
+
+        Codes match as in :meth:`figures`; what concerns everybody matches always.
+        """
+
+    async def export_digests(
+        self, codes: Sequence[str], first: int, end: int
+    ) -> list[bytes]:
+        """The digests of all entries that :meth:`export` would return, in order."""
+
+    async def export_parties(self, codes: Sequence[str]) -> list[str]:
+        """Hotlines, publishers and recipients of what the codes match, by name."""
 
     async def content(self, digest: bytes) -> bytes | None:
         """Sealed content, or None when it is not stored (or erased)."""

@@ -24,6 +24,7 @@ What a reader may find surprising:
   is another question: ``GIVES_CONTENT``.
 * ``RECEIVED`` stays allowed after a retraction: that a machine has the content is a
   fact which the publisher must learn all the more then.
+* A link, a warning and a breach are remarks: they stand in the chain, and move nothing.
 * Erasure never changes where a delivery stands, unless the content never went out.
 """
 
@@ -77,6 +78,7 @@ class Signer(StrEnum):
     PUBLISHER = "publisher"
     RECIPIENT = "recipient"
     EXCHANGE = "exchange"
+    PARTY = "publisher or recipient"
 
 
 INITIAL = _ACCEPTED
@@ -188,6 +190,9 @@ ANSWERS: Mapping[str, frozenset[str]] = MappingProxyType(
         "retraction": frozenset({"referral"}),
         "retraction_reply": frozenset({"retraction"}),
         "erasure": frozenset({"acceptance"}),
+        "link": frozenset({"referral"}),
+        "warning": frozenset({"referral"}),
+        "breach": frozenset({"referral"}),
     }
 )
 """For each kind of statement, the kinds that its ``previous`` may name."""
@@ -207,9 +212,15 @@ SIGNERS: Mapping[str, Signer] = MappingProxyType(
         "transfer": Signer.RECIPIENT,
         "outcome": Signer.RECIPIENT,
         "retraction_reply": Signer.RECIPIENT,
+        "link": Signer.PARTY,
+        "warning": Signer.EXCHANGE,
+        "breach": Signer.EXCHANGE,
     }
 )
 """Who signs each kind of statement of a custody chain."""
+
+REMARKS = frozenset({"link", "warning", "breach"})
+"""Kinds that belong to a chain and change nothing in any delivery."""
 
 WHOLE_REFERRAL = frozenset({Event.RETRACTION, Event.ERASURE})
 """Events that concern every delivery of the referral."""

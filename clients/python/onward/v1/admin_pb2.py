@@ -25,52 +25,57 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from onward.v1 import directory_pb2 as onward_dot_v1_dot_directory__pb2
 from onward.v1 import log_pb2 as onward_dot_v1_dot_log__pb2
+from onward.v1 import policy_pb2 as onward_dot_v1_dot_policy__pb2
 from onward.v1 import vocabulary_pb2 as onward_dot_v1_dot_vocabulary__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15onward/v1/admin.proto\x12\tonward.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19onward/v1/directory.proto\x1a\x13onward/v1/log.proto\x1a\x1aonward/v1/vocabulary.proto\"=\n\x10\x41\x64\x64MemberRequest\x12)\n\x06member\x18\x01 \x01(\x0b\x32\x11.onward.v1.MemberR\x06member\"\xa5\x01\n\x11\x41\x64\x64MemberResponse\x12\x32\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1a.onward.v1.LoggedStatementR\x06\x63hange\x12\x14\n\x05token\x18\x02 \x01(\tR\x05token\x12\x46\n\x11token_expire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0ftokenExpireTime\"\'\n\x11IssueTokenRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\"r\n\x12IssueTokenResponse\x12\x14\n\x05token\x18\x01 \x01(\tR\x05token\x12\x46\n\x11token_expire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0ftokenExpireTime\"*\n\x14SuspendMemberRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\"K\n\x15SuspendMemberResponse\x12\x32\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1a.onward.v1.LoggedStatementR\x06\x63hange\",\n\x16ReinstateMemberRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\"M\n\x17ReinstateMemberResponse\x12\x32\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1a.onward.v1.LoggedStatementR\x06\x63hange\"=\n\x10RevokeKeyRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x15\n\x06key_id\x18\x02 \x01(\tR\x05keyId\"G\n\x11RevokeKeyResponse\x12\x32\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1a.onward.v1.LoggedStatementR\x06\x63hange\"P\n\x18RevokeCertificateRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12 \n\x0b\x66ingerprint\x18\x02 \x01(\x0cR\x0b\x66ingerprint\"O\n\x19RevokeCertificateResponse\x12\x32\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1a.onward.v1.LoggedStatementR\x06\x63hange\"Z\n\x1b\x45raseReferralContentRequest\x12\x1f\n\x0breferral_id\x18\x01 \x01(\tR\nreferralId\x12\x1a\n\x08\x63itation\x18\x02 \x01(\tR\x08\x63itation\"T\n\x1c\x45raseReferralContentResponse\x12\x34\n\x07\x65rasure\x18\x01 \x01(\x0b\x32\x1a.onward.v1.LoggedStatementR\x07\x65rasure\"\x12\n\x10GetStatusRequest\"\xab\x01\n\x11GetStatusResponse\x12\x1e\n\ncheckpoint\x18\x01 \x01(\tR\ncheckpoint\x12\x35\n\ndeliveries\x18\x02 \x03(\x0b\x32\x15.onward.v1.StateCountR\ndeliveries\x12?\n\x0eoldest_waiting\x18\x03 \x03(\x0b\x32\x18.onward.v1.OldestWaitingR\roldestWaiting\"R\n\nStateCount\x12.\n\x05state\x18\x01 \x01(\x0e\x32\x18.onward.v1.DeliveryStateR\x05state\x12\x14\n\x05\x63ount\x18\x02 \x01(\x03R\x05\x63ount\"z\n\rOldestWaiting\x12,\n\x07urgency\x18\x01 \x01(\x0e\x32\x12.onward.v1.UrgencyR\x07urgency\x12;\n\x0b\x61\x63\x63\x65pt_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nacceptTime2\xa8\x05\n\x0c\x41\x64minService\x12\x46\n\tAddMember\x12\x1b.onward.v1.AddMemberRequest\x1a\x1c.onward.v1.AddMemberResponse\x12I\n\nIssueToken\x12\x1c.onward.v1.IssueTokenRequest\x1a\x1d.onward.v1.IssueTokenResponse\x12R\n\rSuspendMember\x12\x1f.onward.v1.SuspendMemberRequest\x1a .onward.v1.SuspendMemberResponse\x12X\n\x0fReinstateMember\x12!.onward.v1.ReinstateMemberRequest\x1a\".onward.v1.ReinstateMemberResponse\x12\x46\n\tRevokeKey\x12\x1b.onward.v1.RevokeKeyRequest\x1a\x1c.onward.v1.RevokeKeyResponse\x12^\n\x11RevokeCertificate\x12#.onward.v1.RevokeCertificateRequest\x1a$.onward.v1.RevokeCertificateResponse\x12g\n\x14\x45raseReferralContent\x12&.onward.v1.EraseReferralContentRequest\x1a\'.onward.v1.EraseReferralContentResponse\x12\x46\n\tGetStatus\x12\x1b.onward.v1.GetStatusRequest\x1a\x1c.onward.v1.GetStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15onward/v1/admin.proto\x12\tonward.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19onward/v1/directory.proto\x1a\x13onward/v1/log.proto\x1a\x16onward/v1/policy.proto\x1a\x1aonward/v1/vocabulary.proto\"=\n\x10\x41\x64\x64MemberRequest\x12)\n\x06member\x18\x01 \x01(\x0b\x32\x11.onward.v1.MemberR\x06member\"\xa5\x01\n\x11\x41\x64\x64MemberResponse\x12\x32\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1a.onward.v1.LoggedStatementR\x06\x63hange\x12\x14\n\x05token\x18\x02 \x01(\tR\x05token\x12\x46\n\x11token_expire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0ftokenExpireTime\"\'\n\x11IssueTokenRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\"r\n\x12IssueTokenResponse\x12\x14\n\x05token\x18\x01 \x01(\tR\x05token\x12\x46\n\x11token_expire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0ftokenExpireTime\"*\n\x14SuspendMemberRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\"K\n\x15SuspendMemberResponse\x12\x32\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1a.onward.v1.LoggedStatementR\x06\x63hange\",\n\x16ReinstateMemberRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\"M\n\x17ReinstateMemberResponse\x12\x32\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1a.onward.v1.LoggedStatementR\x06\x63hange\"=\n\x10RevokeKeyRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x15\n\x06key_id\x18\x02 \x01(\tR\x05keyId\"G\n\x11RevokeKeyResponse\x12\x32\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1a.onward.v1.LoggedStatementR\x06\x63hange\"P\n\x18RevokeCertificateRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12 \n\x0b\x66ingerprint\x18\x02 \x01(\x0cR\x0b\x66ingerprint\"O\n\x19RevokeCertificateResponse\x12\x32\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1a.onward.v1.LoggedStatementR\x06\x63hange\"Z\n\x1b\x45raseReferralContentRequest\x12\x1f\n\x0breferral_id\x18\x01 \x01(\tR\nreferralId\x12\x1a\n\x08\x63itation\x18\x02 \x01(\tR\x08\x63itation\"T\n\x1c\x45raseReferralContentResponse\x12\x34\n\x07\x65rasure\x18\x01 \x01(\x0b\x32\x1a.onward.v1.LoggedStatementR\x07\x65rasure\"j\n\x12\x41pplyPolicyRequest\x12+\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x15.onward.v1.PolicyFileR\x05\x66iles\x12\'\n\x0freplaces_digest\x18\x02 \x01(\x0cR\x0ereplacesDigest\"I\n\x13\x41pplyPolicyResponse\x12\x32\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1a.onward.v1.LoggedStatementR\x06\x63hange\"\x12\n\x10GetStatusRequest\"\xab\x01\n\x11GetStatusResponse\x12\x1e\n\ncheckpoint\x18\x01 \x01(\tR\ncheckpoint\x12\x35\n\ndeliveries\x18\x02 \x03(\x0b\x32\x15.onward.v1.StateCountR\ndeliveries\x12?\n\x0eoldest_waiting\x18\x03 \x03(\x0b\x32\x18.onward.v1.OldestWaitingR\roldestWaiting\"R\n\nStateCount\x12.\n\x05state\x18\x01 \x01(\x0e\x32\x18.onward.v1.DeliveryStateR\x05state\x12\x14\n\x05\x63ount\x18\x02 \x01(\x03R\x05\x63ount\"z\n\rOldestWaiting\x12,\n\x07urgency\x18\x01 \x01(\x0e\x32\x12.onward.v1.UrgencyR\x07urgency\x12;\n\x0b\x61\x63\x63\x65pt_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nacceptTime2\xf6\x05\n\x0c\x41\x64minService\x12\x46\n\tAddMember\x12\x1b.onward.v1.AddMemberRequest\x1a\x1c.onward.v1.AddMemberResponse\x12I\n\nIssueToken\x12\x1c.onward.v1.IssueTokenRequest\x1a\x1d.onward.v1.IssueTokenResponse\x12R\n\rSuspendMember\x12\x1f.onward.v1.SuspendMemberRequest\x1a .onward.v1.SuspendMemberResponse\x12X\n\x0fReinstateMember\x12!.onward.v1.ReinstateMemberRequest\x1a\".onward.v1.ReinstateMemberResponse\x12\x46\n\tRevokeKey\x12\x1b.onward.v1.RevokeKeyRequest\x1a\x1c.onward.v1.RevokeKeyResponse\x12^\n\x11RevokeCertificate\x12#.onward.v1.RevokeCertificateRequest\x1a$.onward.v1.RevokeCertificateResponse\x12g\n\x14\x45raseReferralContent\x12&.onward.v1.EraseReferralContentRequest\x1a\'.onward.v1.EraseReferralContentResponse\x12L\n\x0b\x41pplyPolicy\x12\x1d.onward.v1.ApplyPolicyRequest\x1a\x1e.onward.v1.ApplyPolicyResponse\x12\x46\n\tGetStatus\x12\x1b.onward.v1.GetStatusRequest\x1a\x1c.onward.v1.GetStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'onward.v1.admin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ADDMEMBERREQUEST']._serialized_start=145
-  _globals['_ADDMEMBERREQUEST']._serialized_end=206
-  _globals['_ADDMEMBERRESPONSE']._serialized_start=209
-  _globals['_ADDMEMBERRESPONSE']._serialized_end=374
-  _globals['_ISSUETOKENREQUEST']._serialized_start=376
-  _globals['_ISSUETOKENREQUEST']._serialized_end=415
-  _globals['_ISSUETOKENRESPONSE']._serialized_start=417
-  _globals['_ISSUETOKENRESPONSE']._serialized_end=531
-  _globals['_SUSPENDMEMBERREQUEST']._serialized_start=533
-  _globals['_SUSPENDMEMBERREQUEST']._serialized_end=575
-  _globals['_SUSPENDMEMBERRESPONSE']._serialized_start=577
-  _globals['_SUSPENDMEMBERRESPONSE']._serialized_end=652
-  _globals['_REINSTATEMEMBERREQUEST']._serialized_start=654
-  _globals['_REINSTATEMEMBERREQUEST']._serialized_end=698
-  _globals['_REINSTATEMEMBERRESPONSE']._serialized_start=700
-  _globals['_REINSTATEMEMBERRESPONSE']._serialized_end=777
-  _globals['_REVOKEKEYREQUEST']._serialized_start=779
-  _globals['_REVOKEKEYREQUEST']._serialized_end=840
-  _globals['_REVOKEKEYRESPONSE']._serialized_start=842
-  _globals['_REVOKEKEYRESPONSE']._serialized_end=913
-  _globals['_REVOKECERTIFICATEREQUEST']._serialized_start=915
-  _globals['_REVOKECERTIFICATEREQUEST']._serialized_end=995
-  _globals['_REVOKECERTIFICATERESPONSE']._serialized_start=997
-  _globals['_REVOKECERTIFICATERESPONSE']._serialized_end=1076
-  _globals['_ERASEREFERRALCONTENTREQUEST']._serialized_start=1078
-  _globals['_ERASEREFERRALCONTENTREQUEST']._serialized_end=1168
-  _globals['_ERASEREFERRALCONTENTRESPONSE']._serialized_start=1170
-  _globals['_ERASEREFERRALCONTENTRESPONSE']._serialized_end=1254
-  _globals['_GETSTATUSREQUEST']._serialized_start=1256
-  _globals['_GETSTATUSREQUEST']._serialized_end=1274
-  _globals['_GETSTATUSRESPONSE']._serialized_start=1277
-  _globals['_GETSTATUSRESPONSE']._serialized_end=1448
-  _globals['_STATECOUNT']._serialized_start=1450
-  _globals['_STATECOUNT']._serialized_end=1532
-  _globals['_OLDESTWAITING']._serialized_start=1534
-  _globals['_OLDESTWAITING']._serialized_end=1656
-  _globals['_ADMINSERVICE']._serialized_start=1659
-  _globals['_ADMINSERVICE']._serialized_end=2339
+  _globals['_ADDMEMBERREQUEST']._serialized_start=169
+  _globals['_ADDMEMBERREQUEST']._serialized_end=230
+  _globals['_ADDMEMBERRESPONSE']._serialized_start=233
+  _globals['_ADDMEMBERRESPONSE']._serialized_end=398
+  _globals['_ISSUETOKENREQUEST']._serialized_start=400
+  _globals['_ISSUETOKENREQUEST']._serialized_end=439
+  _globals['_ISSUETOKENRESPONSE']._serialized_start=441
+  _globals['_ISSUETOKENRESPONSE']._serialized_end=555
+  _globals['_SUSPENDMEMBERREQUEST']._serialized_start=557
+  _globals['_SUSPENDMEMBERREQUEST']._serialized_end=599
+  _globals['_SUSPENDMEMBERRESPONSE']._serialized_start=601
+  _globals['_SUSPENDMEMBERRESPONSE']._serialized_end=676
+  _globals['_REINSTATEMEMBERREQUEST']._serialized_start=678
+  _globals['_REINSTATEMEMBERREQUEST']._serialized_end=722
+  _globals['_REINSTATEMEMBERRESPONSE']._serialized_start=724
+  _globals['_REINSTATEMEMBERRESPONSE']._serialized_end=801
+  _globals['_REVOKEKEYREQUEST']._serialized_start=803
+  _globals['_REVOKEKEYREQUEST']._serialized_end=864
+  _globals['_REVOKEKEYRESPONSE']._serialized_start=866
+  _globals['_REVOKEKEYRESPONSE']._serialized_end=937
+  _globals['_REVOKECERTIFICATEREQUEST']._serialized_start=939
+  _globals['_REVOKECERTIFICATEREQUEST']._serialized_end=1019
+  _globals['_REVOKECERTIFICATERESPONSE']._serialized_start=1021
+  _globals['_REVOKECERTIFICATERESPONSE']._serialized_end=1100
+  _globals['_ERASEREFERRALCONTENTREQUEST']._serialized_start=1102
+  _globals['_ERASEREFERRALCONTENTREQUEST']._serialized_end=1192
+  _globals['_ERASEREFERRALCONTENTRESPONSE']._serialized_start=1194
+  _globals['_ERASEREFERRALCONTENTRESPONSE']._serialized_end=1278
+  _globals['_APPLYPOLICYREQUEST']._serialized_start=1280
+  _globals['_APPLYPOLICYREQUEST']._serialized_end=1386
+  _globals['_APPLYPOLICYRESPONSE']._serialized_start=1388
+  _globals['_APPLYPOLICYRESPONSE']._serialized_end=1461
+  _globals['_GETSTATUSREQUEST']._serialized_start=1463
+  _globals['_GETSTATUSREQUEST']._serialized_end=1481
+  _globals['_GETSTATUSRESPONSE']._serialized_start=1484
+  _globals['_GETSTATUSRESPONSE']._serialized_end=1655
+  _globals['_STATECOUNT']._serialized_start=1657
+  _globals['_STATECOUNT']._serialized_end=1739
+  _globals['_OLDESTWAITING']._serialized_start=1741
+  _globals['_OLDESTWAITING']._serialized_end=1863
+  _globals['_ADMINSERVICE']._serialized_start=1866
+  _globals['_ADMINSERVICE']._serialized_end=2624
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from onward.v1 import directory_pb2 as _directory_pb2
 from onward.v1 import log_pb2 as _log_pb2
+from onward.v1 import policy_pb2 as _policy_pb2
 from onward.v1 import vocabulary_pb2 as _vocabulary_pb2
 import builtins as _builtins
 import sys
@@ -373,6 +374,60 @@ class EraseReferralContentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EraseReferralContentResponse: _TypeAlias = EraseReferralContentResponse  # noqa: Y015
+
+@_typing.final
+class ApplyPolicyRequest(_message.Message):
+    """A policy set to put in force."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    REPLACES_DIGEST_FIELD_NUMBER: _builtins.int
+    replaces_digest: _builtins.bytes
+    """Required. The digest of the set that the caller believes is in force, so that
+    nobody undoes a change that they have not seen, 32 bytes.
+    """
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[_policy_pb2.PolicyFile]:
+        """Required. All files of the set."""
+
+    def __init__(
+        self,
+        *,
+        files: _abc.Iterable[_policy_pb2.PolicyFile] | None = ...,
+        replaces_digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "replaces_digest", b"replaces_digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyPolicyRequest: _TypeAlias = ApplyPolicyRequest  # noqa: Y015
+
+@_typing.final
+class ApplyPolicyResponse(_message.Message):
+    """The policy set is in force."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def change(self) -> _log_pb2.LoggedStatement:
+        """The logged `PolicyChange`."""
+
+    def __init__(
+        self,
+        *,
+        change: _log_pb2.LoggedStatement | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyPolicyResponse: _TypeAlias = ApplyPolicyResponse  # noqa: Y015
 
 @_typing.final
 class GetStatusRequest(_message.Message):

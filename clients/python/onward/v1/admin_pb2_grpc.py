@@ -71,6 +71,11 @@ class AdminServiceStub:
                 request_serializer=onward_dot_v1_dot_admin__pb2.EraseReferralContentRequest.SerializeToString,
                 response_deserializer=onward_dot_v1_dot_admin__pb2.EraseReferralContentResponse.FromString,
                 _registered_method=True)
+        self.ApplyPolicy = channel.unary_unary(
+                '/onward.v1.AdminService/ApplyPolicy',
+                request_serializer=onward_dot_v1_dot_admin__pb2.ApplyPolicyRequest.SerializeToString,
+                response_deserializer=onward_dot_v1_dot_admin__pb2.ApplyPolicyResponse.FromString,
+                _registered_method=True)
         self.GetStatus = channel.unary_unary(
                 '/onward.v1.AdminService/GetStatus',
                 request_serializer=onward_dot_v1_dot_admin__pb2.GetStatusRequest.SerializeToString,
@@ -139,6 +144,15 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ApplyPolicy(self, request, context):
+        """Puts a policy set in force: from the logged change on the exchange judges by it.
+        Idempotent: the set that is in force already is not logged again. Fails with
+        POLICY_INVALID, POLICY_CHANGED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetStatus(self, request, context):
         """Returns how the exchange is. Idempotent.
         """
@@ -183,6 +197,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.EraseReferralContent,
                     request_deserializer=onward_dot_v1_dot_admin__pb2.EraseReferralContentRequest.FromString,
                     response_serializer=onward_dot_v1_dot_admin__pb2.EraseReferralContentResponse.SerializeToString,
+            ),
+            'ApplyPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplyPolicy,
+                    request_deserializer=onward_dot_v1_dot_admin__pb2.ApplyPolicyRequest.FromString,
+                    response_serializer=onward_dot_v1_dot_admin__pb2.ApplyPolicyResponse.SerializeToString,
             ),
             'GetStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStatus,
@@ -381,6 +400,33 @@ class AdminService:
             '/onward.v1.AdminService/EraseReferralContent',
             onward_dot_v1_dot_admin__pb2.EraseReferralContentRequest.SerializeToString,
             onward_dot_v1_dot_admin__pb2.EraseReferralContentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplyPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/onward.v1.AdminService/ApplyPolicy',
+            onward_dot_v1_dot_admin__pb2.ApplyPolicyRequest.SerializeToString,
+            onward_dot_v1_dot_admin__pb2.ApplyPolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,

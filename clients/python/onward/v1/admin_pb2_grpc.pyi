@@ -45,6 +45,11 @@ class AdminServiceStub:
     """Erases the content of a referral by a legal duty. The proofs stay. Idempotent.
     Fails with REFERRAL_UNKNOWN.
     """
+    ApplyPolicy: _aio.UnaryUnaryMultiCallable[_admin_pb2.ApplyPolicyRequest, _admin_pb2.ApplyPolicyResponse]
+    """Puts a policy set in force: from the logged change on the exchange judges by it.
+    Idempotent: the set that is in force already is not logged again. Fails with
+    POLICY_INVALID, POLICY_CHANGED.
+    """
     GetStatus: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetStatusRequest, _admin_pb2.GetStatusResponse]
     """Returns how the exchange is. Idempotent."""
 
@@ -120,6 +125,17 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_admin_pb2.EraseReferralContentResponse]:
         """Erases the content of a referral by a legal duty. The proofs stay. Idempotent.
         Fails with REFERRAL_UNKNOWN.
+        """
+
+    @_abc_1.abstractmethod
+    def ApplyPolicy(
+        self,
+        request: _admin_pb2.ApplyPolicyRequest,
+        context: _aio.ServicerContext[_admin_pb2.ApplyPolicyRequest, _abc.Awaitable[_admin_pb2.ApplyPolicyResponse]],
+    ) -> _abc.Awaitable[_admin_pb2.ApplyPolicyResponse]:
+        """Puts a policy set in force: from the logged change on the exchange judges by it.
+        Idempotent: the set that is in force already is not logged again. Fails with
+        POLICY_INVALID, POLICY_CHANGED.
         """
 
     @_abc_1.abstractmethod

@@ -135,6 +135,28 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Verification only: sealed content cannot be opened with this key and context."""
     ERROR_REASON_QUORUM_UNMET: _ErrorReason.ValueType  # 39
     """Verification only: the witnesses' quorum of the trust file is not met."""
+    ERROR_REASON_INTAKE_NUMBER_UNEXPECTED: _ErrorReason.ValueType  # 40
+    """FAILED_PRECONDITION: an intake has another number than the next one. The metadata
+    `number` and `number_in_jurisdiction` hold those expected.
+    """
+    ERROR_REASON_INTAKE_UNKNOWN: _ErrorReason.ValueType  # 41
+    """NOT_FOUND: the hotline has no intake with this number."""
+    ERROR_REASON_INTAKE_DECIDED: _ErrorReason.ValueType  # 42
+    """FAILED_PRECONDITION: the intake has come to an end that allows no such statement;
+    the metadata `state` names it.
+    """
+    ERROR_REASON_WITHHOLDING_FORBIDDEN: _ErrorReason.ValueType  # 43
+    """FAILED_PRECONDITION: the disclosure policy does not allow this withholding. The
+    error carries the signed and logged `Rejection`.
+    """
+    ERROR_REASON_POLICY_INVALID: _ErrorReason.ValueType  # 44
+    """INVALID_ARGUMENT: a policy set is not sound. The message names the file and rule."""
+    ERROR_REASON_POLICY_UNKNOWN: _ErrorReason.ValueType  # 45
+    """NOT_FOUND: no policy set with this digest was ever in force."""
+    ERROR_REASON_POLICY_CHANGED: _ErrorReason.ValueType  # 46
+    """FAILED_PRECONDITION: another policy set is in force than the caller thought. Look at
+    it, and apply again.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The machine-readable reason of a refused call.
@@ -259,4 +281,26 @@ ERROR_REASON_CANNOT_OPEN: ErrorReason.ValueType  # 38
 """Verification only: sealed content cannot be opened with this key and context."""
 ERROR_REASON_QUORUM_UNMET: ErrorReason.ValueType  # 39
 """Verification only: the witnesses' quorum of the trust file is not met."""
+ERROR_REASON_INTAKE_NUMBER_UNEXPECTED: ErrorReason.ValueType  # 40
+"""FAILED_PRECONDITION: an intake has another number than the next one. The metadata
+`number` and `number_in_jurisdiction` hold those expected.
+"""
+ERROR_REASON_INTAKE_UNKNOWN: ErrorReason.ValueType  # 41
+"""NOT_FOUND: the hotline has no intake with this number."""
+ERROR_REASON_INTAKE_DECIDED: ErrorReason.ValueType  # 42
+"""FAILED_PRECONDITION: the intake has come to an end that allows no such statement;
+the metadata `state` names it.
+"""
+ERROR_REASON_WITHHOLDING_FORBIDDEN: ErrorReason.ValueType  # 43
+"""FAILED_PRECONDITION: the disclosure policy does not allow this withholding. The
+error carries the signed and logged `Rejection`.
+"""
+ERROR_REASON_POLICY_INVALID: ErrorReason.ValueType  # 44
+"""INVALID_ARGUMENT: a policy set is not sound. The message names the file and rule."""
+ERROR_REASON_POLICY_UNKNOWN: ErrorReason.ValueType  # 45
+"""NOT_FOUND: no policy set with this digest was ever in force."""
+ERROR_REASON_POLICY_CHANGED: ErrorReason.ValueType  # 46
+"""FAILED_PRECONDITION: another policy set is in force than the caller thought. Look at
+it, and apply again.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -119,7 +119,9 @@ class Statement(_message.Message):
     SEEN_FIELD_NUMBER: _builtins.int
     PREVIOUS_FIELD_NUMBER: _builtins.int
     REFERRAL_ID_FIELD_NUMBER: _builtins.int
+    INTAKE_FIELD_NUMBER: _builtins.int
     REFERRAL_FIELD_NUMBER: _builtins.int
+    WITHHOLDING_FIELD_NUMBER: _builtins.int
     ACCEPTANCE_FIELD_NUMBER: _builtins.int
     REJECTION_FIELD_NUMBER: _builtins.int
     HANDOVER_FIELD_NUMBER: _builtins.int
@@ -132,9 +134,14 @@ class Statement(_message.Message):
     RETRACTION_FIELD_NUMBER: _builtins.int
     RETRACTION_REPLY_FIELD_NUMBER: _builtins.int
     ERASURE_FIELD_NUMBER: _builtins.int
+    BREACH_FIELD_NUMBER: _builtins.int
+    LINK_FIELD_NUMBER: _builtins.int
     DIRECTORY_CHANGE_FIELD_NUMBER: _builtins.int
+    POLICY_CHANGE_FIELD_NUMBER: _builtins.int
     KEY_CHANGE_FIELD_NUMBER: _builtins.int
     AUDIT_ACCESS_FIELD_NUMBER: _builtins.int
+    WARNING_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. UUIDv7 (RFC 9562), lower case with hyphens. Unique for ever."""
     issuer: _builtins.str
@@ -145,7 +152,7 @@ class Statement(_message.Message):
     """
     referral_id: _builtins.str
     """The `id` of the referral that this is about. In a `Referral` it equals `id`.
-    Empty for statements that concern no referral.
+    Empty for statements that concern no referral, such as those about an intake.
     """
     @_builtins.property
     def made_time(self) -> _timestamp_pb2.Timestamp:
@@ -158,8 +165,16 @@ class Statement(_message.Message):
         """
 
     @_builtins.property
+    def intake(self) -> Global___Intake:
+        """A hotline received a tip."""
+
+    @_builtins.property
     def referral(self) -> Global___Referral:
         """A publisher passes a tip to recipients."""
+
+    @_builtins.property
+    def withholding(self) -> Global___Withholding:
+        """A hotline does not pass a tip on."""
 
     @_builtins.property
     def acceptance(self) -> Global___Acceptance:
@@ -210,8 +225,20 @@ class Statement(_message.Message):
         """The exchange erased the content."""
 
     @_builtins.property
+    def breach(self) -> Global___Breach:
+        """A deadline passed."""
+
+    @_builtins.property
+    def link(self) -> Global___Link:
+        """Two tips are the same."""
+
+    @_builtins.property
     def directory_change(self) -> Global___DirectoryChange:
         """The exchange changed its directory."""
+
+    @_builtins.property
+    def policy_change(self) -> Global___PolicyChange:
+        """The exchange changed its policy."""
 
     @_builtins.property
     def key_change(self) -> Global___KeyChange:
@@ -220,6 +247,14 @@ class Statement(_message.Message):
     @_builtins.property
     def audit_access(self) -> Global___AuditAccess:
         """Somebody looked at custody chains."""
+
+    @_builtins.property
+    def warning(self) -> Global___Warning:
+        """Half the time to a deadline is over."""
+
+    @_builtins.property
+    def hold(self) -> Global___Hold:
+        """A supervisor of a hotline takes more time for a tip."""
 
     def __init__(
         self,
@@ -230,7 +265,9 @@ class Statement(_message.Message):
         seen: Global___Seen | None = ...,
         previous: _builtins.bytes = ...,
         referral_id: _builtins.str = ...,
+        intake: Global___Intake | None = ...,
         referral: Global___Referral | None = ...,
+        withholding: Global___Withholding | None = ...,
         acceptance: Global___Acceptance | None = ...,
         rejection: Global___Rejection | None = ...,
         handover: Global___Handover | None = ...,
@@ -243,15 +280,20 @@ class Statement(_message.Message):
         retraction: Global___Retraction | None = ...,
         retraction_reply: Global___RetractionReply | None = ...,
         erasure: Global___Erasure | None = ...,
+        breach: Global___Breach | None = ...,
+        link: Global___Link | None = ...,
         directory_change: Global___DirectoryChange | None = ...,
+        policy_change: Global___PolicyChange | None = ...,
         key_change: Global___KeyChange | None = ...,
         audit_access: Global___AuditAccess | None = ...,
+        warning: Global___Warning | None = ...,
+        hold: Global___Hold | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acceptance", b"acceptance", "acknowledgment", b"acknowledgment", "audit_access", b"audit_access", "body", b"body", "decline", b"decline", "directory_change", b"directory_change", "erasure", b"erasure", "handover", b"handover", "key_change", b"key_change", "made_time", b"made_time", "outcome", b"outcome", "received", b"received", "referral", b"referral", "rejection", b"rejection", "retraction", b"retraction", "retraction_reply", b"retraction_reply", "seen", b"seen", "taking", b"taking", "transfer", b"transfer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acceptance", b"acceptance", "acknowledgment", b"acknowledgment", "audit_access", b"audit_access", "body", b"body", "breach", b"breach", "decline", b"decline", "directory_change", b"directory_change", "erasure", b"erasure", "handover", b"handover", "hold", b"hold", "intake", b"intake", "key_change", b"key_change", "link", b"link", "made_time", b"made_time", "outcome", b"outcome", "policy_change", b"policy_change", "received", b"received", "referral", b"referral", "rejection", b"rejection", "retraction", b"retraction", "retraction_reply", b"retraction_reply", "seen", b"seen", "taking", b"taking", "transfer", b"transfer", "warning", b"warning", "withholding", b"withholding"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acceptance", b"acceptance", "acknowledgment", b"acknowledgment", "audit_access", b"audit_access", "body", b"body", "decline", b"decline", "directory_change", b"directory_change", "erasure", b"erasure", "handover", b"handover", "id", b"id", "issuer", b"issuer", "key_change", b"key_change", "made_time", b"made_time", "outcome", b"outcome", "previous", b"previous", "received", b"received", "referral", b"referral", "referral_id", b"referral_id", "rejection", b"rejection", "retraction", b"retraction", "retraction_reply", b"retraction_reply", "seen", b"seen", "taking", b"taking", "transfer", b"transfer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acceptance", b"acceptance", "acknowledgment", b"acknowledgment", "audit_access", b"audit_access", "body", b"body", "breach", b"breach", "decline", b"decline", "directory_change", b"directory_change", "erasure", b"erasure", "handover", b"handover", "hold", b"hold", "id", b"id", "intake", b"intake", "issuer", b"issuer", "key_change", b"key_change", "link", b"link", "made_time", b"made_time", "outcome", b"outcome", "policy_change", b"policy_change", "previous", b"previous", "received", b"received", "referral", b"referral", "referral_id", b"referral_id", "rejection", b"rejection", "retraction", b"retraction", "retraction_reply", b"retraction_reply", "seen", b"seen", "taking", b"taking", "transfer", b"transfer", "warning", b"warning", "withholding", b"withholding"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["referral", "acceptance", "rejection", "handover", "received", "acknowledgment", "taking", "decline", "transfer", "outcome", "retraction", "retraction_reply", "erasure", "directory_change", "key_change", "audit_access"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["intake", "referral", "withholding", "acceptance", "rejection", "handover", "received", "acknowledgment", "taking", "decline", "transfer", "outcome", "retraction", "retraction_reply", "erasure", "breach", "link", "directory_change", "policy_change", "key_change", "audit_access", "warning", "hold"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -388,6 +430,220 @@ class ReferralLink(_message.Message):
 Global___ReferralLink: _TypeAlias = ReferralLink  # noqa: Y015
 
 @_typing.final
+class Intake(_message.Message):
+    """A hotline received a tip: its commitment, made before anything else is decided. Each
+    hotline numbers its intakes without gaps, over all and in each jurisdiction, so that
+    nobody can leave one out unnoticed. `previous` names the hotline's intake before this
+    one; it is empty in the first. Corrections are not possible: what was wrong is set
+    right by what is decided.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    NUMBER_IN_JURISDICTION_FIELD_NUMBER: _builtins.int
+    URGENCY_FIELD_NUMBER: _builtins.int
+    URGENCY_REASON_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    REPORTER_TYPE_FIELD_NUMBER: _builtins.int
+    SUBJECT_AGE_GROUP_FIELD_NUMBER: _builtins.int
+    TRAFFICKING_TYPE_FIELD_NUMBER: _builtins.int
+    JURISDICTION_FIELD_NUMBER: _builtins.int
+    RECEIVED_TIME_FIELD_NUMBER: _builtins.int
+    CONTENT_COMMITMENT_FIELD_NUMBER: _builtins.int
+    TEST_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Required. One more than the number of the hotline's intake before. The first may
+    be any number from 1 on: a hotline goes on counting where it stands when it joins.
+    """
+    number_in_jurisdiction: _builtins.int
+    """Required. One more than that of the hotline's intake before with the same
+    `jurisdiction.code`; 1 in the first.
+    """
+    urgency: _vocabulary_pb2.Urgency.ValueType
+    """Required. The class of the tip: how fast it must move."""
+    urgency_reason: _builtins.str
+    """Required for `IMMINENT_DANGER` and `MINOR`: why, at most 200 characters, no
+    personal data.
+    """
+    channel: _vocabulary_pb2.Channel.ValueType
+    """Required. How the tip came in."""
+    reporter_type: _vocabulary_pb2.ReporterType.ValueType
+    """Required. Who told the hotline."""
+    subject_age_group: _vocabulary_pb2.AgeGroup.ValueType
+    """Required. The age of the person concerned. Unknown with signs of a minor is
+    `SUSPECTED_MINOR`.
+    """
+    trafficking_type: _vocabulary_pb2.TraffickingType.ValueType
+    """Required. The kind of trafficking."""
+    content_commitment: _builtins.bytes
+    """Required. A commitment to what was told: SHA-256 over the text
+    `onward-intake/v1`, a zero byte, a secret salt of 32 bytes that the hotline keeps,
+    and the content's bytes. Without the salt it says nothing about the content.
+    """
+    test: _builtins.bool
+    """Whether this is a test. Tests count in no statistic."""
+    @_builtins.property
+    def jurisdiction(self) -> Global___Jurisdiction:
+        """Required. Where the tip points to. A code of a country alone, such as `US`, where it
+        names no part of it.
+        """
+
+    @_builtins.property
+    def received_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. When the tip came in, by the hotline's clock, however late it is
+        registered.
+        """
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        number_in_jurisdiction: _builtins.int = ...,
+        urgency: _vocabulary_pb2.Urgency.ValueType = ...,
+        urgency_reason: _builtins.str = ...,
+        channel: _vocabulary_pb2.Channel.ValueType = ...,
+        reporter_type: _vocabulary_pb2.ReporterType.ValueType = ...,
+        subject_age_group: _vocabulary_pb2.AgeGroup.ValueType = ...,
+        trafficking_type: _vocabulary_pb2.TraffickingType.ValueType = ...,
+        jurisdiction: Global___Jurisdiction | None = ...,
+        received_time: _timestamp_pb2.Timestamp | None = ...,
+        content_commitment: _builtins.bytes = ...,
+        test: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["jurisdiction", b"jurisdiction", "received_time", b"received_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "content_commitment", b"content_commitment", "jurisdiction", b"jurisdiction", "number", b"number", "number_in_jurisdiction", b"number_in_jurisdiction", "received_time", b"received_time", "reporter_type", b"reporter_type", "subject_age_group", b"subject_age_group", "test", b"test", "trafficking_type", b"trafficking_type", "urgency", b"urgency", "urgency_reason", b"urgency_reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Intake: _TypeAlias = Intake  # noqa: Y015
+
+@_typing.final
+class Withholding(_message.Message):
+    """A hotline does not pass a tip on, or not yet. `previous` names the `Intake`. Later
+    statements about the same intake take its place: the tip may be passed on after all.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTAKE_NUMBER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CITATION_FIELD_NUMBER: _builtins.int
+    APPROVER_ROLE_FIELD_NUMBER: _builtins.int
+    REVIEW_TIME_FIELD_NUMBER: _builtins.int
+    intake_number: _builtins.int
+    """Required. The number of the issuer's intake."""
+    reason: _vocabulary_pb2.WithholdReason.ValueType
+    """Required. Why. Never `DUPLICATE`: a `Link` says that."""
+    citation: _builtins.str
+    """Required for `LEGAL_BAR` and `PRIVILEGED`: the citation, at most 200 characters."""
+    approver_role: _builtins.str
+    """Required. The role of who approved it, such as `shift supervisor`; never a name. At
+    most 64 characters.
+    """
+    @_builtins.property
+    def review_time(self) -> _timestamp_pb2.Timestamp:
+        """Required for `CONSENT_PENDING`, `SAFETY_RISK`, `INSUFFICIENT_LOCATION` and
+        `DECONFLICTION_HOLD`, optional for others: when it is decided again, at most 180
+        days after `made_time`. From then on the intake is open again.
+        """
+
+    def __init__(
+        self,
+        *,
+        intake_number: _builtins.int = ...,
+        reason: _vocabulary_pb2.WithholdReason.ValueType = ...,
+        citation: _builtins.str = ...,
+        approver_role: _builtins.str = ...,
+        review_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["review_time", b"review_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approver_role", b"approver_role", "citation", b"citation", "intake_number", b"intake_number", "reason", b"reason", "review_time", b"review_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Withholding: _TypeAlias = Withholding  # noqa: Y015
+
+@_typing.final
+class Hold(_message.Message):
+    """A supervisor takes more time to decide about a tip, where the deadlines of its class
+    allow that. The time that it takes is recorded and never subtracted. `previous` names
+    the `Intake`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTAKE_NUMBER_FIELD_NUMBER: _builtins.int
+    APPROVER_ROLE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    intake_number: _builtins.int
+    """Required. The number of the issuer's intake."""
+    approver_role: _builtins.str
+    """Required. The role of who approved it; never a name. At most 64 characters."""
+    reason: _builtins.str
+    """Required. Why, at most 200 characters, no personal data."""
+    def __init__(
+        self,
+        *,
+        intake_number: _builtins.int = ...,
+        approver_role: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approver_role", b"approver_role", "intake_number", b"intake_number", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Hold: _TypeAlias = Hold  # noqa: Y015
+
+@_typing.final
+class Link(_message.Message):
+    """Two tips are the same: a pointer, which merges nothing and deletes nothing.
+
+    By a hotline about its own intake (`intake_number`): the intake ends as a duplicate.
+    `previous` then names the `Intake`, and `referral_id` of the statement is empty. By a
+    party of two referrals: `referral_id` and `previous` name the one, and `same_as` the
+    other; both keep their own clocks.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTAKE_NUMBER_FIELD_NUMBER: _builtins.int
+    SAME_AS_FIELD_NUMBER: _builtins.int
+    SAME_AS_REFERRAL_ID_FIELD_NUMBER: _builtins.int
+    SAME_AS_INTAKE_NUMBER_FIELD_NUMBER: _builtins.int
+    intake_number: _builtins.int
+    """The number of the issuer's intake that ends by this; 0 where two referrals are
+    linked.
+    """
+    same_as: _builtins.bytes
+    """Required. SHA-256 digest of the statement of the other tip: a `Referral` to which
+    the issuer is a party, or an earlier `Intake` of the issuer that is no duplicate.
+    """
+    same_as_referral_id: _builtins.str
+    """The other referral's id, where `same_as` names a referral."""
+    same_as_intake_number: _builtins.int
+    """The other intake's number, where `same_as` names an intake."""
+    def __init__(
+        self,
+        *,
+        intake_number: _builtins.int = ...,
+        same_as: _builtins.bytes = ...,
+        same_as_referral_id: _builtins.str = ...,
+        same_as_intake_number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["intake_number", b"intake_number", "same_as", b"same_as", "same_as_intake_number", b"same_as_intake_number", "same_as_referral_id", b"same_as_referral_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Link: _TypeAlias = Link  # noqa: Y015
+
+@_typing.final
 class Referral(_message.Message):
     """A signed message that passes one tip from one publisher to one or more recipients.
     It holds what routing, policy and timing need, and nothing of the tip's story:
@@ -467,7 +723,9 @@ class Referral(_message.Message):
 
     @_builtins.property
     def intake_numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Optional. The publisher's intake numbers that this referral answers, at most 64."""
+        """Optional. The publisher's intake numbers that this referral answers, at most 64, each
+        once. A test answers tests only, and nothing else answers a test.
+        """
 
     @_builtins.property
     def markings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -582,7 +840,9 @@ Global___Acceptance: _TypeAlias = Acceptance  # noqa: Y015
 
 @_typing.final
 class Rejection(_message.Message):
-    """The exchange refused the referral that `previous` names: its policy forbids it."""
+    """The exchange refused the referral or withholding that `previous` names: its policy
+    forbids it. What is refused is logged, and changes nothing.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -592,6 +852,7 @@ class Rejection(_message.Message):
     CITATION_FIELD_NUMBER: _builtins.int
     SENTENCE_FIELD_NUMBER: _builtins.int
     RECIPIENT_FIELD_NUMBER: _builtins.int
+    INTAKE_NUMBER_FIELD_NUMBER: _builtins.int
     policy_version: _builtins.str
     """The version of the disclosure policy that it was judged by."""
     policy_digest: _builtins.bytes
@@ -603,7 +864,9 @@ class Rejection(_message.Message):
     sentence: _builtins.str
     """The rule in one plain sentence."""
     recipient: _builtins.str
-    """The recipient for whom it is forbidden."""
+    """The recipient for whom it is forbidden. Empty for a withholding."""
+    intake_number: _builtins.int
+    """For a withholding: the number of the intake."""
     def __init__(
         self,
         *,
@@ -613,10 +876,11 @@ class Rejection(_message.Message):
         citation: _builtins.str = ...,
         sentence: _builtins.str = ...,
         recipient: _builtins.str = ...,
+        intake_number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["citation", b"citation", "policy_digest", b"policy_digest", "policy_version", b"policy_version", "recipient", b"recipient", "rule", b"rule", "sentence", b"sentence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["citation", b"citation", "intake_number", b"intake_number", "policy_digest", b"policy_digest", "policy_version", b"policy_version", "recipient", b"recipient", "rule", b"rule", "sentence", b"sentence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -890,6 +1154,107 @@ class Erasure(_message.Message):
 Global___Erasure: _TypeAlias = Erasure  # noqa: Y015
 
 @_typing.final
+class Due(_message.Message):
+    """A step that is due, and who holds the tip."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    DUE_TIME_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    HOLDER_ROLE_FIELD_NUMBER: _builtins.int
+    RECIPIENT_FIELD_NUMBER: _builtins.int
+    HOTLINE_FIELD_NUMBER: _builtins.int
+    INTAKE_NUMBER_FIELD_NUMBER: _builtins.int
+    kind: _vocabulary_pb2.DeadlineKind.ValueType
+    """What is due."""
+    holder: _builtins.str
+    """SPIFFE ID of who holds the tip."""
+    holder_role: _vocabulary_pb2.HolderRole.ValueType
+    """The part that the holder plays."""
+    recipient: _builtins.str
+    """For a delivery: the recipient's SPIFFE ID."""
+    hotline: _builtins.str
+    """For an intake: the hotline's SPIFFE ID."""
+    intake_number: _builtins.int
+    """For an intake: its number."""
+    @_builtins.property
+    def due_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        kind: _vocabulary_pb2.DeadlineKind.ValueType = ...,
+        due_time: _timestamp_pb2.Timestamp | None = ...,
+        holder: _builtins.str = ...,
+        holder_role: _vocabulary_pb2.HolderRole.ValueType = ...,
+        recipient: _builtins.str = ...,
+        hotline: _builtins.str = ...,
+        intake_number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_time", b"due_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["due_time", b"due_time", "holder", b"holder", "holder_role", b"holder_role", "hotline", b"hotline", "intake_number", b"intake_number", "kind", b"kind", "recipient", b"recipient"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Due: _TypeAlias = Due  # noqa: Y015
+
+@_typing.final
+class Warning(_message.Message):
+    """Half the time to a deadline is over and the step has not been made. Answers the
+    `Referral` or the `Intake`. Once for each deadline.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DUE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def due(self) -> Global___Due:
+        """What is due."""
+
+    def __init__(
+        self,
+        *,
+        due: Global___Due | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due", b"due"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["due", b"due"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Warning: _TypeAlias = Warning  # noqa: Y015
+
+@_typing.final
+class Breach(_message.Message):
+    """A deadline passed, by the exchange's clock, and the step had not been made. Answers
+    the `Referral` or the `Intake`. Once for each deadline; a step that is made later
+    does not take it back.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DUE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def due(self) -> Global___Due:
+        """What was due."""
+
+    def __init__(
+        self,
+        *,
+        due: Global___Due | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due", b"due"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["due", b"due"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Breach: _TypeAlias = Breach  # noqa: Y015
+
+@_typing.final
 class DirectoryChange(_message.Message):
     """The directory entry of a member is, from this log entry on, exactly `member`.
     `previous` names the change of the same member before this one.
@@ -956,6 +1321,38 @@ class KeyChange(_message.Message):
 Global___KeyChange: _TypeAlias = KeyChange  # noqa: Y015
 
 @_typing.final
+class PolicyChange(_message.Message):
+    """From this log entry on the exchange judges by the policy set with this digest.
+    `previous` names the `PolicyChange` before it; it is empty in the first.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    POLICY_DIGEST_FIELD_NUMBER: _builtins.int
+    REQUESTED_BY_FIELD_NUMBER: _builtins.int
+    policy_version: _builtins.str
+    """The version that the set gives itself."""
+    policy_digest: _builtins.bytes
+    """SHA-256 of the whole policy set, 32 bytes."""
+    requested_by: _builtins.str
+    """SPIFFE ID of who asked for it; the exchange itself for the set that it begins with."""
+    def __init__(
+        self,
+        *,
+        policy_version: _builtins.str = ...,
+        policy_digest: _builtins.bytes = ...,
+        requested_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy_digest", b"policy_digest", "policy_version", b"policy_version", "requested_by", b"requested_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyChange: _TypeAlias = PolicyChange  # noqa: Y015
+
+@_typing.final
 class AuditAccess(_message.Message):
     """Somebody other than a party looked at custody chains."""
 
@@ -964,13 +1361,32 @@ class AuditAccess(_message.Message):
     AUDITOR_FIELD_NUMBER: _builtins.int
     REFERRAL_IDS_FIELD_NUMBER: _builtins.int
     METHOD_FIELD_NUMBER: _builtins.int
+    JURISDICTIONS_FIELD_NUMBER: _builtins.int
+    FIRST_INDEX_FIELD_NUMBER: _builtins.int
+    LOG_SIZE_FIELD_NUMBER: _builtins.int
+    STATEMENT_COUNT_FIELD_NUMBER: _builtins.int
+    STATEMENTS_ROOT_FIELD_NUMBER: _builtins.int
     auditor: _builtins.str
     """SPIFFE ID of who looked."""
     method: _builtins.str
     """What was shown: the RPC's name."""
+    first_index: _builtins.int
+    """Of an export: the index of the log's first entry that was looked at."""
+    log_size: _builtins.int
+    """Of an export: the log's size; entries from there on were not looked at."""
+    statement_count: _builtins.int
+    """Of an export: how many statements between the two were shown."""
+    statements_root: _builtins.bytes
+    """Of an export: root of the Merkle tree (RFC 9162 section 2.1) whose entries are the
+    digests of the statements shown, in the log's order, 32 bytes.
+    """
     @_builtins.property
     def referral_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The ids of the referrals whose chains were shown."""
+        """The ids of the referrals whose chains were shown, where they were shown one by one."""
+
+    @_builtins.property
+    def jurisdictions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of an export: the codes of the auditor's jurisdictions."""
 
     def __init__(
         self,
@@ -978,10 +1394,15 @@ class AuditAccess(_message.Message):
         auditor: _builtins.str = ...,
         referral_ids: _abc.Iterable[_builtins.str] | None = ...,
         method: _builtins.str = ...,
+        jurisdictions: _abc.Iterable[_builtins.str] | None = ...,
+        first_index: _builtins.int = ...,
+        log_size: _builtins.int = ...,
+        statement_count: _builtins.int = ...,
+        statements_root: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auditor", b"auditor", "method", b"method", "referral_ids", b"referral_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auditor", b"auditor", "first_index", b"first_index", "jurisdictions", b"jurisdictions", "log_size", b"log_size", "method", b"method", "referral_ids", b"referral_ids", "statement_count", b"statement_count", "statements_root", b"statements_root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -566,6 +566,8 @@ class _ErasureReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Erasure
     """The law obliges the operator to. Needs a citation."""
     ERASURE_REASON_PARENT_RETRACTED: _ErasureReason.ValueType  # 4
     """The referral that it was transferred from was retracted."""
+    ERASURE_REASON_CONSENT_EXPIRED: _ErasureReason.ValueType  # 5
+    """The consent on which it rested ended before it went out."""
 
 class ErasureReason(_ErasureReason, metaclass=_ErasureReasonEnumTypeWrapper):
     """Why content was erased."""
@@ -580,6 +582,8 @@ ERASURE_REASON_LEGAL_DUTY: ErasureReason.ValueType  # 3
 """The law obliges the operator to. Needs a citation."""
 ERASURE_REASON_PARENT_RETRACTED: ErasureReason.ValueType  # 4
 """The referral that it was transferred from was retracted."""
+ERASURE_REASON_CONSENT_EXPIRED: ErasureReason.ValueType  # 5
+"""The consent on which it rested ended before it went out."""
 Global___ErasureReason: _TypeAlias = ErasureReason  # noqa: Y015
 
 class _MemberKind:
@@ -853,3 +857,181 @@ DELIVERY_STATE_RETRACTION_ANSWERED: DeliveryState.ValueType  # 12
 DELIVERY_STATE_EXPIRED: DeliveryState.ValueType  # 13
 """The content was erased before it ever went out."""
 Global___DeliveryState: _TypeAlias = DeliveryState  # noqa: Y015
+
+class _WithholdReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WithholdReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WithholdReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WITHHOLD_REASON_UNSPECIFIED: _WithholdReason.ValueType  # 0
+    """Not stated; refused."""
+    WITHHOLD_REASON_VICTIM_DECLINED: _WithholdReason.ValueType  # 1
+    """The adult victim asked that it go no further."""
+    WITHHOLD_REASON_CONSENT_PENDING: _WithholdReason.ValueType  # 2
+    """The person concerned has been asked and has not answered yet. Provisional."""
+    WITHHOLD_REASON_CONSENT_WITHDRAWN: _WithholdReason.ValueType  # 3
+    """Consent was given and taken back."""
+    WITHHOLD_REASON_CONSENT_EXPIRED: _WithholdReason.ValueType  # 4
+    """Consent was given for a time that is over."""
+    WITHHOLD_REASON_SAFETY_RISK: _WithholdReason.ValueType  # 5
+    """Passing it on now would endanger somebody. Provisional."""
+    WITHHOLD_REASON_LEGAL_BAR: _WithholdReason.ValueType  # 6
+    """A law forbids it, which the citation names."""
+    WITHHOLD_REASON_PRIVILEGED: _WithholdReason.ValueType  # 7
+    """A privilege protects it, which the citation names."""
+    WITHHOLD_REASON_INSUFFICIENT_LOCATION: _WithholdReason.ValueType  # 8
+    """It names no place that anybody could go to. Provisional."""
+    WITHHOLD_REASON_NO_TRAFFICKING_INDICATORS: _WithholdReason.ValueType  # 9
+    """It has no sign of trafficking."""
+    WITHHOLD_REASON_SERVICE_ONLY: _WithholdReason.ValueType  # 10
+    """Somebody asked for services only."""
+    WITHHOLD_REASON_OUTSIDE_COUNTRY: _WithholdReason.ValueType  # 11
+    """It concerns another country."""
+    WITHHOLD_REASON_DUPLICATE: _WithholdReason.ValueType  # 12
+    """It repeats another tip. Not said by a `Withholding` but by a `Link`, which names
+    that tip.
+    """
+    WITHHOLD_REASON_DECONFLICTION_HOLD: _WithholdReason.ValueType  # 13
+    """It waits for the agencies concerned to agree who acts. Provisional."""
+    WITHHOLD_REASON_SPAM_OR_ABUSE: _WithholdReason.ValueType  # 14
+    """It is spam, or a call made to abuse the line."""
+    WITHHOLD_REASON_TEST: _WithholdReason.ValueType  # 15
+    """It is a test."""
+
+class WithholdReason(_WithholdReason, metaclass=_WithholdReasonEnumTypeWrapper):
+    """Why a tip is not passed on."""
+
+WITHHOLD_REASON_UNSPECIFIED: WithholdReason.ValueType  # 0
+"""Not stated; refused."""
+WITHHOLD_REASON_VICTIM_DECLINED: WithholdReason.ValueType  # 1
+"""The adult victim asked that it go no further."""
+WITHHOLD_REASON_CONSENT_PENDING: WithholdReason.ValueType  # 2
+"""The person concerned has been asked and has not answered yet. Provisional."""
+WITHHOLD_REASON_CONSENT_WITHDRAWN: WithholdReason.ValueType  # 3
+"""Consent was given and taken back."""
+WITHHOLD_REASON_CONSENT_EXPIRED: WithholdReason.ValueType  # 4
+"""Consent was given for a time that is over."""
+WITHHOLD_REASON_SAFETY_RISK: WithholdReason.ValueType  # 5
+"""Passing it on now would endanger somebody. Provisional."""
+WITHHOLD_REASON_LEGAL_BAR: WithholdReason.ValueType  # 6
+"""A law forbids it, which the citation names."""
+WITHHOLD_REASON_PRIVILEGED: WithholdReason.ValueType  # 7
+"""A privilege protects it, which the citation names."""
+WITHHOLD_REASON_INSUFFICIENT_LOCATION: WithholdReason.ValueType  # 8
+"""It names no place that anybody could go to. Provisional."""
+WITHHOLD_REASON_NO_TRAFFICKING_INDICATORS: WithholdReason.ValueType  # 9
+"""It has no sign of trafficking."""
+WITHHOLD_REASON_SERVICE_ONLY: WithholdReason.ValueType  # 10
+"""Somebody asked for services only."""
+WITHHOLD_REASON_OUTSIDE_COUNTRY: WithholdReason.ValueType  # 11
+"""It concerns another country."""
+WITHHOLD_REASON_DUPLICATE: WithholdReason.ValueType  # 12
+"""It repeats another tip. Not said by a `Withholding` but by a `Link`, which names
+that tip.
+"""
+WITHHOLD_REASON_DECONFLICTION_HOLD: WithholdReason.ValueType  # 13
+"""It waits for the agencies concerned to agree who acts. Provisional."""
+WITHHOLD_REASON_SPAM_OR_ABUSE: WithholdReason.ValueType  # 14
+"""It is spam, or a call made to abuse the line."""
+WITHHOLD_REASON_TEST: WithholdReason.ValueType  # 15
+"""It is a test."""
+Global___WithholdReason: _TypeAlias = WithholdReason  # noqa: Y015
+
+class _IntakeState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IntakeStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IntakeState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INTAKE_STATE_UNSPECIFIED: _IntakeState.ValueType  # 0
+    """Not stated."""
+    INTAKE_STATE_OPEN: _IntakeState.ValueType  # 1
+    """Nothing has been decided, or less than the tip needs."""
+    INTAKE_STATE_PASSED_ON: _IntakeState.ValueType  # 2
+    """A referral took it to everybody to whom it had to go."""
+    INTAKE_STATE_WITHHELD: _IntakeState.ValueType  # 3
+    """It is not passed on, for a stated reason."""
+    INTAKE_STATE_DUPLICATE: _IntakeState.ValueType  # 4
+    """It repeats another tip."""
+
+class IntakeState(_IntakeState, metaclass=_IntakeStateEnumTypeWrapper):
+    """What has become of an intake. It follows from the hotline's statements in the log's
+    order; see the reference documentation on intakes.
+    """
+
+INTAKE_STATE_UNSPECIFIED: IntakeState.ValueType  # 0
+"""Not stated."""
+INTAKE_STATE_OPEN: IntakeState.ValueType  # 1
+"""Nothing has been decided, or less than the tip needs."""
+INTAKE_STATE_PASSED_ON: IntakeState.ValueType  # 2
+"""A referral took it to everybody to whom it had to go."""
+INTAKE_STATE_WITHHELD: IntakeState.ValueType  # 3
+"""It is not passed on, for a stated reason."""
+INTAKE_STATE_DUPLICATE: IntakeState.ValueType  # 4
+"""It repeats another tip."""
+Global___IntakeState: _TypeAlias = IntakeState  # noqa: Y015
+
+class _DeadlineKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DeadlineKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DeadlineKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DEADLINE_KIND_UNSPECIFIED: _DeadlineKind.ValueType  # 0
+    """Not stated."""
+    DEADLINE_KIND_PASS_ON: _DeadlineKind.ValueType  # 1
+    """The hotline passes a tip on, withholds it, or names what it repeats."""
+    DEADLINE_KIND_REVIEW: _DeadlineKind.ValueType  # 2
+    """The hotline decides again what it withheld provisionally."""
+    DEADLINE_KIND_DELIVER: _DeadlineKind.ValueType  # 3
+    """The recipient's machine has the referral."""
+    DEADLINE_KIND_ACKNOWLEDGE: _DeadlineKind.ValueType  # 4
+    """A person at the recipient has read it."""
+    DEADLINE_KIND_OUTCOME: _DeadlineKind.ValueType  # 5
+    """The recipient states a first outcome."""
+
+class DeadlineKind(_DeadlineKind, metaclass=_DeadlineKindEnumTypeWrapper):
+    """What is due at a deadline."""
+
+DEADLINE_KIND_UNSPECIFIED: DeadlineKind.ValueType  # 0
+"""Not stated."""
+DEADLINE_KIND_PASS_ON: DeadlineKind.ValueType  # 1
+"""The hotline passes a tip on, withholds it, or names what it repeats."""
+DEADLINE_KIND_REVIEW: DeadlineKind.ValueType  # 2
+"""The hotline decides again what it withheld provisionally."""
+DEADLINE_KIND_DELIVER: DeadlineKind.ValueType  # 3
+"""The recipient's machine has the referral."""
+DEADLINE_KIND_ACKNOWLEDGE: DeadlineKind.ValueType  # 4
+"""A person at the recipient has read it."""
+DEADLINE_KIND_OUTCOME: DeadlineKind.ValueType  # 5
+"""The recipient states a first outcome."""
+Global___DeadlineKind: _TypeAlias = DeadlineKind  # noqa: Y015
+
+class _HolderRole:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HolderRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HolderRole.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HOLDER_ROLE_UNSPECIFIED: _HolderRole.ValueType  # 0
+    """Not stated."""
+    HOLDER_ROLE_PUBLISHER: _HolderRole.ValueType  # 1
+    """The hotline or agency that has it to pass on."""
+    HOLDER_ROLE_EXCHANGE: _HolderRole.ValueType  # 2
+    """The exchange."""
+    HOLDER_ROLE_RECIPIENT: _HolderRole.ValueType  # 3
+    """The agency that it went to."""
+
+class HolderRole(_HolderRole, metaclass=_HolderRoleEnumTypeWrapper):
+    """Which part somebody plays who holds a tip."""
+
+HOLDER_ROLE_UNSPECIFIED: HolderRole.ValueType  # 0
+"""Not stated."""
+HOLDER_ROLE_PUBLISHER: HolderRole.ValueType  # 1
+"""The hotline or agency that has it to pass on."""
+HOLDER_ROLE_EXCHANGE: HolderRole.ValueType  # 2
+"""The exchange."""
+HOLDER_ROLE_RECIPIENT: HolderRole.ValueType  # 3
+"""The agency that it went to."""
+Global___HolderRole: _TypeAlias = HolderRole  # noqa: Y015
