@@ -25,7 +25,6 @@ from onward_server.config import Config
 from onward_server.exchange.clock import (
     Clock,
     Entropy,
-    SystemClock,
     system_entropy,
 )
 from onward_server.exchange.delivering import Delivering
@@ -120,7 +119,7 @@ async def build(
 
     Args:
         config: the configuration.
-        clock: tells the time; the machine's clocks if None.
+        clock: tells the time; what the configuration says if None.
         entropy: returns random bytes.
         telemetry: where it tells about itself; nowhere if None. It ends with the app.
 
@@ -128,7 +127,7 @@ async def build(
         MalformedError: a file or address of the configuration cannot be used.
         UnavailableError: the database cannot be opened.
     """
-    clock, telemetry = clock or SystemClock(), telemetry or Telemetry()
+    clock, telemetry = clock or settings.clock(config), telemetry or Telemetry()
     async with AsyncExitStack() as resources:
         resources.push_async_callback(asyncio.to_thread, telemetry.shutdown)
         material = load_material(config)
@@ -222,6 +221,8 @@ class App:
             enrolment_port=self.enrolment_port,
             ready=self.readiness.ready,
         )
+        if self._basis.config.test.clock:
+            _log.warning("app.clock_is_settable", file=self._basis.config.test.clock)
 
     async def serve_until_stopped(self) -> None:
         """Serves until SIGTERM or SIGINT, and then drains.
@@ -346,6 +347,7 @@ def _api_services(basis: Basis, domain: Domain) -> Mapping[str, object]:
         basis.ledger.exchange,
         basis.material.log_signer.vkey.format(),
         referral.limits,
+        clock_settable=bool(basis.config.test.clock),
     )
     return {
         "onward.v1.ReferralService": ReferralService(referral),

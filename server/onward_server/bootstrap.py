@@ -35,7 +35,7 @@ from onward.core.keys import StatementPrivateKey
 from onward.core.statements import POSSESSION_TYPE, sign_jws
 from onward.home import Home
 from onward.v1 import directory_pb2, vocabulary_pb2
-from onward_server import config_pages
+from onward_server import config_pages, settings
 from onward_server.config import FILE_NAME, Config, make
 from onward_server.exchange.authority import (
     CertificateAuthority,
@@ -75,6 +75,7 @@ class Founding:
         operator: the name of the first operator, the last part of its SPIFFE ID.
         algorithm: of the exchange's statement key.
         origin: the log's origin, if it is not to be ``<trust_domain>/log``.
+        test_clock: the file that sets the clock, for demonstrations; see ``Test``.
     """
 
     directory: Path
@@ -86,6 +87,7 @@ class Founding:
     operator: str = "admin"
     algorithm: str = "EdDSA"
     origin: str = ""
+    test_clock: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,13 @@ class Founded:
     trust: str
 
 
-async def found(founding: Founding, clock: Clock, entropy: Entropy) -> Founded:
+async def found(founding: Founding, clock: Clock | None, entropy: Entropy) -> Founded:
     """Makes an exchange: keys, certificates, database, first operator, configuration.
+
+    Args:
+        founding: what it is to be.
+        clock: tells the time; what the configuration says if None.
+        entropy: returns random bytes.
 
     Raises:
         ConflictError: there is one already, or what an attempt left behind.
@@ -118,6 +125,7 @@ async def found(founding: Founding, clock: Clock, entropy: Entropy) -> Founded:
     directory = founding.directory.absolute()
     chosen = _chosen(founding)
     config = make(chosen, directory, "the choices for init")
+    clock = clock or settings.clock(config)
     operator = SpiffeId(founding.trust_domain, IdentityKind.OPERATOR, founding.operator)
     _check_free(directory)
     make_private_dir(directory)
@@ -171,10 +179,14 @@ async def open_ledger(
 def _chosen(founding: Founding) -> dict[str, dict[str, object]]:
     """Returns the values that the configuration file states."""
     exchange = {"trust_domain": founding.trust_domain, "origin": founding.origin}
+    test: dict[str, object] = {}
+    if founding.test_clock:
+        test["clock"] = str(Path(founding.test_clock).absolute())
     return {
         "exchange": {name: value for name, value in exchange.items() if value},
         "api": {"listen": founding.listen, "server_name": founding.server_name},
         "enrolment": {"listen": founding.enrolment_listen},
+        "test": test,
     }
 
 

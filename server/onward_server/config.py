@@ -26,6 +26,8 @@ from onward.core.identity import IdentityKind, SpiffeId
 
 ENVIRONMENT_PREFIX: Final = "ONWARD__"
 
+_RESERVED_DOMAINS: Final = (".example", ".test")
+
 FILE_NAME: Final = "exchange.toml"
 """What the configuration file is called in the folder that ``init`` makes."""
 
@@ -230,6 +232,19 @@ class Telemetry(Section, frozen=True):
     Empty: nowhere. It is plain HTTP: keep it inside."""
 
 
+class Test(Section, frozen=True):
+    """For demonstrations and tests only; never for real tips.
+
+    Refused unless the trust domain ends in `.example` or `.test`, which no real
+    organisation has (RFC 2606).
+    """
+
+    clock: str = ""
+    """The path of a file with a whole number: by how many milliseconds the exchange's
+    clock is ahead of the machine's. It is read again at each look at the clock. Empty:
+    the machine's clock."""
+
+
 class Config(Section, frozen=True):
     """The whole configuration. Paths are absolute and defaults filled in."""
 
@@ -242,6 +257,7 @@ class Config(Section, frozen=True):
     limits: Limits = Limits()
     quotas: Quotas = Quotas()
     telemetry: Telemetry = Telemetry()
+    test: Test = Test()
 
     @property
     def name(self) -> SpiffeId:
@@ -337,6 +353,7 @@ def _overlaid(
 def _complete(config: Config, base: Path) -> Config:
     """Makes paths absolute, and fills in what follows from other values."""
     data_dir = base / config.exchange.data_dir
+    _check_test(config)
     api, enrolment = config.api, config.enrolment
     host = api.server_name
     completed = msgspec.structs.replace(
@@ -360,6 +377,18 @@ def _complete(config: Config, base: Path) -> Config:
         keys=_absolute(completed.keys, data_dir),
         storage=_absolute(completed.storage, data_dir),
     )
+
+
+def _check_test(config: Config) -> None:
+    """Refuses a clock that can be set where real tips could be passed on."""
+    reserved = config.exchange.trust_domain.endswith(_RESERVED_DOMAINS)
+    if config.test.clock and not reserved:
+        raise MalformedError(
+            "test.clock: the clock of an exchange can be set only where the trust "
+            f"domain ends in {' or '.join(_RESERVED_DOMAINS)}, and this one is "
+            f"{config.exchange.trust_domain}; remove the value",
+            field="test.clock",
+        )
 
 
 def _absolute(section: Any, base: Path) -> Any:  # noqa: ANN401 - any section, unchanged

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from onward_server.config import Config
+from onward_server.exchange.clock import Clock, SettableClock, SystemClock
 from onward_server.exchange.limits import Limits
 from onward_server.exchange.quotas import Allowance, Place, Resource
 from onward_server.services.server import Port
@@ -11,6 +12,13 @@ from onward_server.services.tls import TlsFiles
 _API_MESSAGE = 4 * 1024 * 1024
 _ENROLMENT_MESSAGE = 64 * 1024
 _ENROLMENT_CONNECTION = 120.0
+
+
+def clock(config: Config) -> Clock:
+    """Returns what tells the exchange the time."""
+    if config.test.clock:
+        return SettableClock(config.exchange.data_dir / config.test.clock)
+    return SystemClock()
 
 
 def api_port(config: Config) -> Port:

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from onward.core.errors import MalformedError
-from onward_server import config_pages
+from onward_server import config_pages, settings
 from onward_server.config import Config, load
+from onward_server.exchange.clock import SystemClock
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
 MINIMAL = '[exchange]\ntrust_domain = "national.example"\n'
@@ -135,3 +136,23 @@ def test_every_commented_line_of_the_file_of_init_can_be_uncommented(
         line.removeprefix("# ") if " = " in line else line for line in text.split("\n")
     ]
     assert loaded(tmp_path, "\n".join(lines)) == loaded(tmp_path, MINIMAL)
+
+
+def test_the_clock_of_an_exchange_for_real_tips_cannot_be_set(tmp_path: Path) -> None:
+    real = '[exchange]\ntrust_domain = "hotline.gov"\n[test]\nclock = "offset"\n'
+    with pytest.raises(MalformedError) as refused:
+        loaded(tmp_path, real)
+    assert refused.value.field == "test.clock"
+    with pytest.raises(MalformedError):
+        loaded(
+            tmp_path, '[exchange]\ntrust_domain = "x.gov"\n', ONWARD__TEST__CLOCK="o"
+        )
+
+
+def test_a_settable_clock_is_as_far_ahead_as_its_file_says(tmp_path: Path) -> None:
+    config = loaded(tmp_path, MINIMAL + '[test]\nclock = "offset"\n')
+    (tmp_path / "offset").write_text("0")
+    tells, real = settings.clock(config), SystemClock()
+    assert abs(tells.now_ms() - real.now_ms()) < 10_000
+    (tmp_path / "offset").write_text("-3600000")
+    assert abs(tells.now_ms() - real.now_ms() + 3_600_000) < 10_000

@@ -96,6 +96,14 @@ def init(
     origin: Annotated[
         str, typer.Option(help="The log's origin, if not <trust domain>/log.")
     ] = "",
+    test_clock: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="For demonstrations: the file that sets the clock. Only where the "
+            "trust domain ends in .example or .test.",
+        ),
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Make a new exchange in a folder.
@@ -104,7 +112,7 @@ def init(
     Nothing is overwritten. The folder is for its owner only.
     """
     from onward_server.bootstrap import Founding, found
-    from onward_server.exchange.clock import SystemClock, system_entropy
+    from onward_server.exchange.clock import system_entropy
 
     quiet_logs()
     founding = Founding(
@@ -117,8 +125,9 @@ def init(
         operator=operator,
         algorithm=algorithm,
         origin=origin,
+        test_clock=test_clock,
     )
-    made = asyncio.run(found(founding, SystemClock(), system_entropy))
+    made = asyncio.run(found(founding, None, system_entropy))
     if as_json:
         put(
             {

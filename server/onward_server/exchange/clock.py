@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -36,6 +37,22 @@ class SystemClock:
     def monotonic(self) -> float:
         """Monotonic seconds."""
         return time.monotonic()
+
+
+class SettableClock(SystemClock):
+    """The machine's clock, ahead or behind: for demonstrations, never for real tips.
+
+    Args:
+        file: holds a whole number: milliseconds to add. Read at each look at the clock,
+            so whoever writes it sets the time; replace it atomically.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def now_ms(self) -> int:
+        """Wall time in milliseconds, moved by what the file says."""
+        return super().now_ms() + int(self._file.read_text("ascii"))
 
 
 def to_datetime(ms: int) -> datetime:

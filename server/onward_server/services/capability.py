@@ -39,7 +39,7 @@ class CapabilityService(capability_pb2_grpc.CapabilityServiceServicer):
 
 
 def capabilities(
-    exchange: str, log_vkey: str, limits: Limits
+    exchange: str, log_vkey: str, limits: Limits, *, clock_settable: bool = False
 ) -> capability_pb2.GetCapabilitiesResponse:
     """Returns what an exchange tells about itself.
 
@@ -47,6 +47,7 @@ def capabilities(
         exchange: its SPIFFE ID.
         log_vkey: the log's verifier key.
         limits: its limits.
+        clock_settable: whether it runs for a demonstration.
     """
     return capability_pb2.GetCapabilitiesResponse(
         exchange=exchange,
@@ -55,6 +56,7 @@ def capabilities(
         statement_algorithms=ALGORITHMS,
         sealing_suites=_SUITES,
         log_vkey=log_vkey,
+        clock_settable=clock_settable,
         limits=capability_pb2.Limits(
             statement_size=MAX_STATEMENT_SIZE,
             inline_content_size=limits.inline_content,

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from onward.v1 import vocabulary_pb2 as onward_dot_v1_dot_vocabulary__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aonward/v1/capability.proto\x12\tonward.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1aonward/v1/vocabulary.proto\"\x18\n\x16GetCapabilitiesRequest\"\xc6\x02\n\x17GetCapabilitiesResponse\x12\x1a\n\x08\x65xchange\x18\x01 \x01(\tR\x08\x65xchange\x12)\n\x10software_version\x18\x02 \x01(\tR\x0fsoftwareVersion\x12+\n\x11protocol_versions\x18\x03 \x03(\tR\x10protocolVersions\x12\x31\n\x14statement_algorithms\x18\x04 \x03(\tR\x13statementAlgorithms\x12>\n\x0esealing_suites\x18\x05 \x03(\x0e\x32\x17.onward.v1.SealingSuiteR\rsealingSuites\x12\x19\n\x08log_vkey\x18\x06 \x01(\tR\x07logVkey\x12)\n\x06limits\x18\x07 \x01(\x0b\x32\x11.onward.v1.LimitsR\x06limits\"\xaa\x03\n\x06Limits\x12%\n\x0estatement_size\x18\x01 \x01(\x03R\rstatementSize\x12.\n\x13inline_content_size\x18\x02 \x01(\x03R\x11inlineContentSize\x12!\n\x0c\x63ontent_size\x18\x03 \x01(\x03R\x0b\x63ontentSize\x12\x1f\n\x0b\x62\x61tch_items\x18\x04 \x01(\x05R\nbatchItems\x12\x1d\n\nchunk_size\x18\x05 \x01(\x03R\tchunkSize\x12\x1e\n\nrecipients\x18\x06 \x01(\x05R\nrecipients\x12\x42\n\x0f\x63lock_tolerance\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0e\x63lockTolerance\x12\x38\n\nlease_time\x18\x08 \x01(\x0b\x32\x19.google.protobuf.DurationR\tleaseTime\x12H\n\x12heartbeat_interval\x18\t \x01(\x0b\x32\x19.google.protobuf.DurationR\x11heartbeatInterval2m\n\x11\x43\x61pabilityService\x12X\n\x0fGetCapabilities\x12!.onward.v1.GetCapabilitiesRequest\x1a\".onward.v1.GetCapabilitiesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aonward/v1/capability.proto\x12\tonward.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1aonward/v1/vocabulary.proto\"\x18\n\x16GetCapabilitiesRequest\"\xed\x02\n\x17GetCapabilitiesResponse\x12\x1a\n\x08\x65xchange\x18\x01 \x01(\tR\x08\x65xchange\x12)\n\x10software_version\x18\x02 \x01(\tR\x0fsoftwareVersion\x12+\n\x11protocol_versions\x18\x03 \x03(\tR\x10protocolVersions\x12\x31\n\x14statement_algorithms\x18\x04 \x03(\tR\x13statementAlgorithms\x12>\n\x0esealing_suites\x18\x05 \x03(\x0e\x32\x17.onward.v1.SealingSuiteR\rsealingSuites\x12\x19\n\x08log_vkey\x18\x06 \x01(\tR\x07logVkey\x12)\n\x06limits\x18\x07 \x01(\x0b\x32\x11.onward.v1.LimitsR\x06limits\x12%\n\x0e\x63lock_settable\x18\x08 \x01(\x08R\rclockSettable\"\xaa\x03\n\x06Limits\x12%\n\x0estatement_size\x18\x01 \x01(\x03R\rstatementSize\x12.\n\x13inline_content_size\x18\x02 \x01(\x03R\x11inlineContentSize\x12!\n\x0c\x63ontent_size\x18\x03 \x01(\x03R\x0b\x63ontentSize\x12\x1f\n\x0b\x62\x61tch_items\x18\x04 \x01(\x05R\nbatchItems\x12\x1d\n\nchunk_size\x18\x05 \x01(\x03R\tchunkSize\x12\x1e\n\nrecipients\x18\x06 \x01(\x05R\nrecipients\x12\x42\n\x0f\x63lock_tolerance\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0e\x63lockTolerance\x12\x38\n\nlease_time\x18\x08 \x01(\x0b\x32\x19.google.protobuf.DurationR\tleaseTime\x12H\n\x12heartbeat_interval\x18\t \x01(\x0b\x32\x19.google.protobuf.DurationR\x11heartbeatInterval2m\n\x11\x43\x61pabilityService\x12X\n\x0fGetCapabilities\x12!.onward.v1.GetCapabilitiesRequest\x1a\".onward.v1.GetCapabilitiesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,9 +36,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCAPABILITIESREQUEST']._serialized_start=101
   _globals['_GETCAPABILITIESREQUEST']._serialized_end=125
   _globals['_GETCAPABILITIESRESPONSE']._serialized_start=128
-  _globals['_GETCAPABILITIESRESPONSE']._serialized_end=454
-  _globals['_LIMITS']._serialized_start=457
-  _globals['_LIMITS']._serialized_end=883
-  _globals['_CAPABILITYSERVICE']._serialized_start=885
-  _globals['_CAPABILITYSERVICE']._serialized_end=994
+  _globals['_GETCAPABILITIESRESPONSE']._serialized_end=493
+  _globals['_LIMITS']._serialized_start=496
+  _globals['_LIMITS']._serialized_end=922
+  _globals['_CAPABILITYSERVICE']._serialized_start=924
+  _globals['_CAPABILITYSERVICE']._serialized_end=1033
 # @@protoc_insertion_point(module_scope)

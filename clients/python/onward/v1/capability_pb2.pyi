@@ -50,12 +50,17 @@ class GetCapabilitiesResponse(_message.Message):
     SEALING_SUITES_FIELD_NUMBER: _builtins.int
     LOG_VKEY_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    CLOCK_SETTABLE_FIELD_NUMBER: _builtins.int
     exchange: _builtins.str
     """The exchange's SPIFFE ID, such as `spiffe://national.example/exchange`."""
     software_version: _builtins.str
     """The software's version (Semantic Versioning)."""
     log_vkey: _builtins.str
     """The log's verifier key (C2SP signed-note vkey)."""
+    clock_settable: _builtins.bool
+    """Whether somebody can set the exchange's clock: it is a demonstration or a test. Never
+    send it real tips.
+    """
     @_builtins.property
     def protocol_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The protocol packages served, such as `onward.v1`."""
@@ -82,10 +87,11 @@ class GetCapabilitiesResponse(_message.Message):
         sealing_suites: _abc.Iterable[_vocabulary_pb2.SealingSuite.ValueType] | None = ...,
         log_vkey: _builtins.str = ...,
         limits: Global___Limits | None = ...,
+        clock_settable: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exchange", b"exchange", "limits", b"limits", "log_vkey", b"log_vkey", "protocol_versions", b"protocol_versions", "sealing_suites", b"sealing_suites", "software_version", b"software_version", "statement_algorithms", b"statement_algorithms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_settable", b"clock_settable", "exchange", b"exchange", "limits", b"limits", "log_vkey", b"log_vkey", "protocol_versions", b"protocol_versions", "sealing_suites", b"sealing_suites", "software_version", b"software_version", "statement_algorithms", b"statement_algorithms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
