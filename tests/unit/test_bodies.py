@@ -79,7 +79,7 @@ STATUTE = vocabulary_pb2.DISCLOSURE_BASIS_STATUTE
         lambda body: body.links.append(
             link(kind=statement_pb2.REFERRAL_LINK_KIND_TRANSFER_OF)
         ),
-        lambda body: body.intake_numbers.extend(range(64)),
+        lambda body: body.intake_numbers.extend(range(1, 65)),
         lambda body: body.markings.extend(["IVIC"] * 16),
         lambda body: body.markings.append("M" * 32),
         lambda body: setattr(body.jurisdiction, "county_fips", "39049"),
@@ -163,7 +163,9 @@ def test_what_a_referral_may_be(edit: Callable[[Any], object]) -> None:
             lambda body: body.links.append(link(referral_digest=b"")),
             "links[0].referral_digest",
         ),
-        (lambda body: body.intake_numbers.extend(range(65)), "intake_numbers"),
+        (lambda body: body.intake_numbers.extend(range(1, 66)), "intake_numbers"),
+        (lambda body: body.intake_numbers.extend([1, 2, 1]), "intake_numbers"),
+        (lambda body: body.intake_numbers.extend([1, 0]), "intake_numbers[1]"),
         (lambda body: body.markings.extend(["M"] * 17), "markings"),
         (lambda body: body.markings.append("M" * 33), "markings[0]"),
     ],

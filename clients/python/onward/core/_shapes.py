@@ -1,0 +1,102 @@
+"""What the shape rules of all statement bodies are made of.
+
+Each function raises ``MalformedError`` with the path of the field that breaks the rule,
+and returns nothing otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from uuid import UUID
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from onward.core.errors import MalformedError
+from onward.v1 import statement_pb2, vocabulary_pb2
+
+MAX_TEXT: Final = 200
+MAX_SHORT_TEXT: Final = 64
+DIGEST_SIZE: Final = 32
+
+_COUNTY: Final = re.compile(r"[0-9]{5}")
+_NEEDS_REASON: Final = frozenset(
+    {vocabulary_pb2.URGENCY_IMMINENT_DANGER, vocabulary_pb2.URGENCY_MINOR}
+)
+
+
+def require(condition: bool, field: str, rule: str) -> None:  # noqa: FBT001
+    """Requires that a rule about a field holds; ``rule`` completes "it ..."."""
+    if not condition:
+        msg = f"{field} does not follow the rule: it {rule}"
+        raise MalformedError(msg, field=field)
+
+
+def known_enum(body: object, name: str, path: str) -> None:
+    """Requires that an enum field states a value, known here or not."""
+    require(getattr(body, name) != 0, f"{path}.{name}", "is stated")
+
+
+def number(value: int, field: str) -> None:
+    """Requires a number that counts from 1 on."""
+    require(value >= 1, field, "is 1 or more")
+
+
+def text(value: str, field: str, limit: int = MAX_TEXT) -> None:
+    """Requires a bounded text without control characters."""
+    require(len(value) <= limit, field, f"has at most {limit} characters")
+    require(value.isprintable(), field, "has no control characters")
+
+
+def role(value: str, field: str, who: str) -> None:
+    """Requires the role of a person."""
+    require(bool(value.strip()), field, f"names the role of the person who {who}")
+    text(value, field, MAX_SHORT_TEXT)
+
+
+def digest(value: bytes, field: str) -> None:
+    """Requires a SHA-256 digest."""
+    require(len(value) == DIGEST_SIZE, field, f"has {DIGEST_SIZE} bytes")
+
+
+def time(value: Timestamp, field: str) -> None:
+    """Requires a time within protobuf's range (years 1 to 9999), or none."""
+    try:
+        value.ToDatetime()
+    except (ValueError, OverflowError):
+        require(False, field, "is a valid time")  # noqa: FBT003
+
+
+def stated_time(value: Timestamp, field: str) -> None:
+    """Requires a time within protobuf's range."""
+    require(value != Timestamp(), field, "is stated")
+    time(value, field)
+
+
+def uuid(value: str, field: str) -> None:
+    """Requires a UUID in canonical form."""
+    try:
+        canonical = str(UUID(value)) == value
+    except ValueError:
+        canonical = False
+    require(canonical, field, "is a UUID in lower case with hyphens")
+
+
+def urgency_reason(urgency: int, reason: str, field: str) -> None:
+    """Requires what a class obliges to state: why the tip is in it."""
+    require(
+        bool(reason.strip()) or urgency not in _NEEDS_REASON,
+        field,
+        "is stated for IMMINENT_DANGER and MINOR",
+    )
+    text(reason, field)
+
+
+def county(place: statement_pb2.Jurisdiction, path: str) -> None:
+    """Requires a county FIPS code, or none."""
+    code = place.county_fips
+    require(
+        not code or _COUNTY.fullmatch(code) is not None,
+        f"{path}.county_fips",
+        "has five digits",
+    )
