@@ -22,6 +22,7 @@ import structlog
 from onward_server import settings
 from onward_server.background import Chores
 from onward_server.config import Config
+from onward_server.exchange.auditing import Auditing
 from onward_server.exchange.clock import (
     Clock,
     Entropy,
@@ -49,6 +50,7 @@ from onward_server.observing import StorageState, observed
 from onward_server.readiness import ReadinessCheck
 from onward_server.rotation import check_in_force
 from onward_server.services.admin import AdminService
+from onward_server.services.audit import AuditService
 from onward_server.services.capability import CapabilityService, capabilities
 from onward_server.services.custody import CustodyService
 from onward_server.services.directory import DirectoryService
@@ -90,6 +92,7 @@ class Domain:
     registry: Registry
     enrolment: Enrolment
     log: LogReader
+    auditing: Auditing
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +280,7 @@ def _domain(basis: Basis) -> Domain:
         Registry(ledger, store, issuing, clock),
         Enrolment(ledger, store, issuing, clock),
         LogReader(ledger, store),
+        Auditing(ledger, store),
     )
 
 
@@ -352,6 +356,7 @@ def _api_services(basis: Basis, domain: Domain) -> Mapping[str, object]:
     return {
         "onward.v1.ReferralService": ReferralService(referral),
         "onward.v1.CustodyService": CustodyService(referral.records),
+        "onward.v1.AuditService": AuditService(domain.auditing),
         "onward.v1.LogService": LogService(domain.log),
         "onward.v1.DirectoryService": DirectoryService(registry),
         "onward.v1.CapabilityService": CapabilityService(told),

@@ -46,6 +46,7 @@ EXPECTED = {
         "EraseContent": "p",
     },
     "onward.v1.CustodyService": {"GetBundle": "pra", "ListChains": "a"},
+    "onward.v1.AuditService": {"ExportStatements": "a", "ListAuditAccess": "pr"},
     "onward.v1.LogService": {
         "GetCheckpoint": "prao",
         "GetReceipt": "prao",

@@ -27,6 +27,7 @@ from onward.core.statements import (
     statement_digest,
 )
 from onward.v1 import directory_pb2, statement_pb2, vocabulary_pb2
+from onward_server.exchange.auditing import Auditing
 from onward_server.exchange.clock import to_timestamp
 from onward_server.exchange.delivering import Delivering
 from onward_server.exchange.directory import Caller
@@ -41,7 +42,7 @@ from onward_server.exchange.reading import Reader
 from onward_server.exchange.records import Records
 from onward_server.exchange.submission import Submission
 from onward_server.exchange.watching import Watching
-from onward_server.storage.contract import Needs, Store
+from onward_server.storage.contract import EVERYBODY, Needs, Store
 from onward_server.storage.sqlite import open_sqlite
 
 TRUST_DOMAIN = "national.example"
@@ -131,7 +132,7 @@ class _Genesis:
     needs: Needs = field(default_factory=Needs)
 
     def plan(self, draft: Draft) -> Sequence[int]:
-        return [draft.log(draft.say(key_change=self.body))]
+        return [draft.log(draft.say(key_change=self.body), places=EVERYBODY)]
 
 
 @dataclass(slots=True)
@@ -171,6 +172,7 @@ class World:
         self.delivering = Delivering(ledger, store, clock, os.urandom, self.limits)
         self.watching = Watching(ledger, store, clock, self.limits)
         self.records = Records(ledger, store)
+        self.auditing = Auditing(ledger, store)
 
     async def join(self, party: Party) -> Party:
         """Puts a member into the directory."""

@@ -20,18 +20,21 @@ from onward.core.bundle import (
     needed_sizes,
 )
 from onward.core.statements import parse_statement
+from onward.core.tree import Tree
 from onward.v1 import referral_pb2, statement_pb2, vocabulary_pb2
+from onward_server.exchange.auditing import (
+    AuditAccessChange,
+    access_to_log,
+    grown_by,
+)
 from onward_server.exchange.directory import Caller
-from onward_server.exchange.draft import Draft
 from onward_server.exchange.ledger import Ledger
 from onward_server.exchange.moving import referral_unknown
 from onward_server.exchange.publishing import require_role
 from onward_server.exchange.receipts import Logged
 from onward_server.storage.contract import (
-    WHOLE,
     CheckpointRow,
     DeliveryRow,
-    Needs,
     ReferralRow,
     StatementRow,
     Store,
@@ -58,31 +61,6 @@ class Status:
     checkpoint: str
     deliveries: dict[int, int]
     oldest_waiting: dict[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class AuditAccessChange:
-    """The change: an auditor looked."""
-
-    auditor: str
-    referral_ids: tuple[str, ...]
-    method: str
-
-    @property
-    def needs(self) -> Needs:
-        """Nothing."""
-        return Needs()
-
-    def plan(self, draft: Draft) -> Sequence[int]:
-        """Logs an ``AuditAccess``."""
-        statement = draft.say(
-            audit_access=statement_pb2.AuditAccess(
-                auditor=self.auditor,
-                referral_ids=self.referral_ids,
-                method=self.method,
-            )
-        )
-        return [draft.log(statement, places=(WHOLE,), subject=self.auditor)]
 
 
 class Records:
@@ -145,8 +123,14 @@ class Records:
         row = await self._visible(caller, referral_id, auditors=True)
         family = await self._family(caller, row)
         if _AUDITOR in caller.entry.roles:
-            ids = tuple(member.referral_id for member in family)
-            await self._ledger.apply(AuditAccessChange(caller.name, ids, "GetBundle"))
+            await self._look(
+                statement_pb2.AuditAccess(
+                    auditor=caller.name,
+                    method="GetBundle",
+                    referral_ids=[member.referral_id for member in family],
+                ),
+                family,
+            )
         head = self._ledger.head()
         chain = [
             entry
@@ -175,13 +159,17 @@ class Records:
             The ids, and the log index to go on after; -1 when there are no more.
         """
         require_role(caller, _AUDITOR)
-        rows = await self._store.in_jurisdictions(
+        size = self._ledger.head().size
+        found = await self._store.in_jurisdictions(
             list(caller.entry.proto.jurisdictions), after_index, limit
         )
-        ids = tuple(row.referral_id for row in rows)
-        await self._ledger.apply(AuditAccessChange(caller.name, ids, "ListChains"))
-        more = rows[-1].log_index if len(rows) == limit else -1
-        return list(ids), more
+        rows = [row for row in found if row.log_index < size]
+        last = rows[-1].log_index if len(rows) == limit else -1
+        end = last + 1 if last >= 0 else size
+        shown = grown_by(Tree(), (row.digest for row in rows))
+        access = access_to_log(caller, "ListChains", after_index + 1, end, shown)
+        await self._look(access, rows)
+        return [row.referral_id for row in rows], last
 
     async def status(self) -> Status:
         """Returns how the exchange is."""
@@ -198,15 +186,31 @@ class Records:
         row = await self._store.referral(referral_id)
         if row is None:
             raise referral_unknown(referral_id)
-        audits = auditors and _AUDITOR in caller.entry.roles
-        if caller.name in row.watchers or (
-            audits and caller.entry.covers(row.jurisdiction)
-        ):
-            return row
-        deliveries = await self._store.deliveries([referral_id])
-        if not any(delivery.recipient == caller.name for delivery in deliveries):
+        if auditors and _AUDITOR in caller.entry.roles:
+            visible = await self._in_scope(caller, row)
+        else:
+            visible = caller.name in row.watchers or any(
+                delivery.recipient == caller.name
+                for delivery in await self._store.deliveries([referral_id])
+            )
+        if not visible:
             raise referral_unknown(referral_id)
         return row
+
+    async def _in_scope(self, caller: Caller, row: ReferralRow) -> bool:
+        """Whether a referral's statement is one that this auditor may see."""
+        codes = list(caller.entry.proto.jurisdictions)
+        index = row.log_index
+        return bool(await self._store.export(codes, index, index + 1, 1))
+
+    async def _look(
+        self, access: statement_pb2.AuditAccess, rows: Sequence[ReferralRow]
+    ) -> None:
+        """Logs an auditor's look at referrals; their parties are to hear of it."""
+        deliveries = await self._store.deliveries([row.referral_id for row in rows])
+        parties = {watcher for row in rows for watcher in row.watchers}
+        parties |= {delivery.recipient for delivery in deliveries}
+        await self._ledger.apply(AuditAccessChange(access, sorted(parties)))
 
     async def _family(self, caller: Caller, row: ReferralRow) -> list[ReferralRow]:
         """Returns a referral and those it was transferred into, that one may see."""

@@ -107,6 +107,11 @@ RULES: Mapping[str, Rule] = MappingProxyType(
                 "GetBundle": Rule(_PARTY | _AUDITOR),
                 "ListChains": Rule(_AUDITOR),
             },
+            "onward.v1.AuditService": {
+                # An export is logged, and may be large: it costs like a statement.
+                "ExportStatements": Rule(_AUDITOR, _STATEMENTS, place=_STREAM),
+                "ListAuditAccess": Rule(_PARTY),
+            },
             "onward.v1.LogService": {
                 "GetCheckpoint": Rule(MEMBER),
                 "GetReceipt": Rule(MEMBER),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import singledispatch
 
-from onward.v1 import admin_pb2, log_pb2, referral_pb2, vocabulary_pb2
+from onward.v1 import admin_pb2, audit_pb2, log_pb2, referral_pb2, vocabulary_pb2
+from onward_server.exchange.auditing import Excerpt, ExportHeader
 from onward_server.exchange.clock import to_timestamp
 from onward_server.exchange.delivering import Beat, HandedOver, Offer, Retracted
 from onward_server.exchange.publishing import Published
@@ -136,6 +137,53 @@ def to_referral_view(record: Record) -> referral_pb2.ReferralView:
             for delivery in record.deliveries
         ],
         statements=to_logged_statements(record.statements),
+    )
+
+
+def to_export_response(
+    part: ExportHeader | Excerpt,
+) -> audit_pb2.ExportStatementsResponse:
+    """Returns a part of an export."""
+    if isinstance(part, ExportHeader):
+        return audit_pb2.ExportStatementsResponse(header=_to_export_header(part))
+    return audit_pb2.ExportStatementsResponse(
+        statements=audit_pb2.ExportedStatements(
+            statements=[
+                audit_pb2.ExportedStatement(log_index=row.log_index, statement=row.jws)
+                for row in part.statements
+            ]
+        )
+    )
+
+
+def _to_export_header(header: ExportHeader) -> audit_pb2.ExportHeader:
+    """Returns what is coming, the figures ordered by their keys."""
+    urgency_of = vocabulary_pb2.Urgency.ValueType
+    return audit_pb2.ExportHeader(
+        access=to_logged_statement(header.access),
+        checkpoint=header.checkpoint,
+        intakes=[
+            audit_pb2.IntakeFigure(
+                hotline=hotline,
+                urgency=urgency_of(urgency),
+                state=vocabulary_pb2.IntakeState.ValueType(state),
+                count=count,
+            )
+            for (hotline, urgency, state), count in sorted(
+                header.figures.intakes.items()
+            )
+        ],
+        deliveries=[
+            audit_pb2.DeliveryFigure(
+                recipient=recipient,
+                urgency=urgency_of(urgency),
+                state=vocabulary_pb2.DeliveryState.ValueType(state),
+                count=count,
+            )
+            for (recipient, urgency, state), count in sorted(
+                header.figures.deliveries.items()
+            )
+        ],
     )
 
 
