@@ -113,6 +113,11 @@ class Draft:
         """The time of this commit."""
         return self._view.now_ms
 
+    @property
+    def exchange(self) -> str:
+        """The exchange's own name."""
+        return self._view.voice.name
+
     def referral(self, referral_id: str) -> ReferralRow | None:
         """A referral that was declared as needed."""
         for rows in (self.batch.referrals, self._view.batch.referrals):
