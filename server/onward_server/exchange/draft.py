@@ -23,6 +23,7 @@ from onward.core.statements import (
 from onward.v1 import directory_pb2, statement_pb2
 from onward_server.exchange.clock import Entropy, to_timestamp
 from onward_server.exchange.directory import Directory, Registration
+from onward_server.exchange.policy import DisclosurePolicy
 from onward_server.storage.contract import (
     EVERYBODY,
     Batch,
@@ -52,6 +53,7 @@ class View:
     Args:
         loaded: the stored state of what is needed.
         directory: the present entries.
+        policy: the one in force.
         voice: signs the exchange's own statements.
         seen: the newest checkpoint, None only for the log's first entry.
         size: the log's size before this commit.
@@ -62,6 +64,7 @@ class View:
         self,
         loaded: Loaded,
         directory: Directory,
+        policy: DisclosurePolicy,
         voice: Voice,
         seen: statement_pb2.Seen | None,
         size: int,
@@ -69,6 +72,7 @@ class View:
     ) -> None:
         self.loaded = loaded
         self.directory = directory
+        self.policy = policy
         self.voice = voice
         self.seen = seen
         self.size = size
@@ -91,6 +95,7 @@ class View:
         mine.members |= its.members
         mine.tokens |= its.tokens
         mine.policies += its.policies
+        self.policy = draft.policy
         self.registrations |= draft.registrations
         self.by_digest |= {row.digest: row for row in its.statements}
         self.content_owners |= {
@@ -103,6 +108,7 @@ class Draft:
 
     def __init__(self, view: View) -> None:
         self._view = view
+        self._policy: DisclosurePolicy | None = None
         self.batch = Batch()
         self.registrations: dict[str, Registration] = {}
 
@@ -117,6 +123,11 @@ class Draft:
     def exchange(self) -> str:
         """The exchange's own name."""
         return self._view.voice.name
+
+    @property
+    def policy(self) -> DisclosurePolicy:
+        """The policy in force at this place of the log."""
+        return self._policy or self._view.policy
 
     def referral(self, referral_id: str) -> ReferralRow | None:
         """A referral that was declared as needed."""

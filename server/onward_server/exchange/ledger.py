@@ -49,6 +49,7 @@ from onward_server.exchange.directory import Directory, Registration
 from onward_server.exchange.draft import Draft, View, Voice
 from onward_server.exchange.guard import Guard
 from onward_server.exchange.hub import Hub
+from onward_server.exchange.policy import DisclosurePolicy
 from onward_server.exchange.receipts import Logged, Receipts, receipt_text
 from onward_server.storage.contract import (
     CheckpointRow,
@@ -129,6 +130,7 @@ class Ledger:
 
     Attributes:
         directory: the present members.
+        policy: the one in force.
         hub: wakes streams after commits.
         receipts: receipts of earlier entries.
         origin: the log's origin.
@@ -143,6 +145,7 @@ class Ledger:
         guard: Guard,
     ) -> None:
         self.directory = Directory()
+        self.policy = DisclosurePolicy.load_default()
         self.hub = Hub()
         self.receipts = Receipts(store)
         self.origin = signer.name
@@ -378,6 +381,7 @@ class Ledger:
         view = View(
             loaded,
             self.directory,
+            self.policy,
             self._voice,
             self.seen() if self._head else None,
             self._tree.size,
@@ -422,6 +426,7 @@ class Ledger:
             self._move_on(tree, head)
             self._remember(committed)
         self.directory.apply(view.registrations.values())
+        self.policy = view.policy
         for job in jobs:
             _resolve(job.result, (committed, job.answer))
         self.hub.wake(_concerned(view))

@@ -1,7 +1,7 @@
-"""The disclosure policy: whether a referral may go to a recipient (DESIGN.md, 11).
+"""The policy: what may be passed on, what may be withheld, and what is due when.
 
-A referral with several recipients is one question for each of them. How a question is
-answered:
+(DESIGN.md, 11.) A referral with several recipients is one question for each of them. A
+question is judged by the rules of the place that the tip points to. How it is answered:
 
 * Nothing is permitted unless a rule permits it, and a rule that forbids wins over every
   rule that permits. Where several forbid, the refusal names the first of them in the
@@ -17,39 +17,57 @@ An answer depends on nothing but the facts, so answers are remembered by them.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from importlib.resources.abc import Traversable
+from types import MappingProxyType
 from typing import Final, Self
 
 import cedarpy
 import structlog
 
 from onward.v1 import directory_pb2, statement_pb2
-from onward_server.exchange.policy_facts import Facts, Party, facts_of
+from onward_server.exchange.deadlines import Deadlines
+from onward_server.exchange.policy_facts import (
+    Action,
+    Facts,
+    Party,
+    WithholdingFacts,
+    facts_of,
+    facts_of_withholding,
+)
+from onward_server.exchange.policy_files import (
+    default_policy_folder,
+    read_policy_files,
+)
 from onward_server.exchange.policy_set import (
     NO_PERMISSION,
     POLICY_ERROR,
     PolicySet,
     Rule,
-    default_policy_set,
     read_policy_set,
 )
 
 REMEMBERED_ANSWERS: Final = 4096
 REMEMBERED_PAIRS: Final = 4096
 
-_ACTION: Final = 'Action::"pass-on"'
 _CITATION: Final = "exchange policy"
 
 _FAILED: Final = Rule(
     POLICY_ERROR,
     "forbid",
+    "pass-on",
     _CITATION,
-    "The rules could not be evaluated for this referral, which holds a value that they "
-    "do not know or meets a rule that fails; ask the exchange's operator.",
+    "The rules could not be evaluated for this statement, which holds a value that "
+    "they do not know or meets a rule that fails; ask the exchange's operator.",
+)
+
+_NOTHING: Final[Mapping[Action, str]] = MappingProxyType(
+    {
+        "pass-on": "No rule permits passing anything on to a recipient of this kind.",
+        "withhold": "No rule permits withholding a tip.",
+    }
 )
 
 _log = structlog.get_logger(__name__)
@@ -57,13 +75,14 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why the policy refuses a referral.
+    """Why the policy refuses a referral, or a withholding.
 
     Attributes:
         rule: the id of the rule, ``no-permission`` or ``policy-error``.
         citation: the rule's legal citation.
         sentence: the rule in one plain sentence.
-        recipient: SPIFFE ID of the first recipient for whom it is refused.
+        recipient: SPIFFE ID of the first recipient for whom a referral is refused;
+            empty for a withholding.
     """
 
     rule: str
@@ -73,36 +92,58 @@ class Refusal:
 
 
 class DisclosurePolicy:
-    """Judges referrals by one policy set. Safe to share between threads.
+    """Judges by one policy set. Safe to share between threads.
 
     Attributes:
+        policy_set: what it judges by.
         version: the set's own name for itself.
         digest: SHA-256 of the whole set, 32 bytes; see :class:`PolicySet`.
-        rules: the rules of the set, in order.
     """
 
     def __init__(self, policy_set: PolicySet) -> None:
+        self.policy_set = policy_set
         self.version = policy_set.version
         self.digest = policy_set.digest
-        self.rules = policy_set.rules
-        self._policies = policy_set.policies
-        self._schema = policy_set.schema
         self._answer = lru_cache(REMEMBERED_ANSWERS)(self._evaluate)
         self._members = lru_cache(REMEMBERED_PAIRS)(self._prepare)
 
     @classmethod
     def load_default(cls) -> Self:
         """Loads the set that comes with the exchange."""
-        return cls.load(default_policy_set())
+        return cls.load(read_policy_files(default_policy_folder()))
 
     @classmethod
-    def load(cls, directory: Traversable) -> Self:
-        """Loads a set from a folder.
+    def load(cls, texts: Mapping[str, str]) -> Self:
+        """Loads a set from the texts of its files.
 
         Raises:
-            MalformedError: the set is not sound; see :func:`read_policy_set`.
+            PolicyInvalidError: the set is not sound; see :func:`read_policy_set`.
         """
-        return cls(read_policy_set(directory))
+        return cls(read_policy_set(texts))
+
+    def deadlines(self, urgency: int, jurisdiction: str) -> Deadlines:
+        """Returns what is due when for tips of a class that point to a place.
+
+        Raises:
+            MalformedError: the urgency is one that this release does not know.
+        """
+        return self.policy_set.deadlines.of(urgency, jurisdiction)
+
+    def withholding_refusal(
+        self,
+        hotline: directory_pb2.Member,
+        intake: statement_pb2.Intake,
+        withholding: statement_pb2.Withholding,
+    ) -> Refusal | None:
+        """Returns why a hotline may not withhold a tip, or None where it may.
+
+        Args:
+            hotline: the directory entry of who signed the withholding.
+            intake: what the hotline said of the tip.
+            withholding: well-formed by ``onward.core.bodies``.
+        """
+        rule = self._answer(facts_of_withholding(hotline, intake, withholding))
+        return None if rule is None else _refusal(rule)
 
     def refusal(
         self,
@@ -126,21 +167,22 @@ class DisclosurePolicy:
         for recipient in recipients:
             rule = self._answer(facts_of(publisher, recipient, referral, now))
             if rule is not None:
-                return Refusal(rule.id, rule.citation, rule.sentence, recipient.name)
+                return _refusal(rule, recipient.name)
         return None
 
-    def _evaluate(self, facts: Facts) -> Rule | None:
+    def _evaluate(self, facts: Facts | WithholdingFacts) -> Rule | None:
         """Returns the rule that refuses, or None where the facts permit."""
         request = {
-            "principal": facts.publisher.uid,
-            "action": _ACTION,
-            "resource": facts.recipient.uid,
+            "principal": facts.parties[0].uid,
+            "action": {"type": "Action", "id": facts.action},
+            "resource": facts.resource,
             "context": facts.context(),
         }
+        rules = self.policy_set.at(facts.jurisdiction)
         try:
-            members = self._members(facts.publisher, facts.recipient)
+            members = self._members(facts.parties)
             answer = cedarpy.is_authorized(
-                request, self._policies, members, self._schema
+                request, rules.policies, members, self.policy_set.schema
             )
         except ValueError as error:
             return _failed([str(error)])
@@ -149,32 +191,40 @@ class DisclosurePolicy:
         if answer.allowed:
             return None
         forbid = set(answer.diagnostics.reasons)
-        first = next((rule for rule in self.rules if rule.id in forbid), None)
-        return first or self._no_permission(facts.recipient)
+        first = next((rule for rule in rules.rules if rule.id in forbid), None)
+        return first or _no_permission(facts, rules.rules)
 
-    def _prepare(self, publisher: Party, recipient: Party) -> cedarpy.Entities:
-        """Returns the two members, ready for evaluation: half of a question's cost.
+    def _prepare(self, parties: Sequence[Party]) -> cedarpy.Entities:
+        """Returns members, ready for evaluation: half of a question's cost.
 
         Raises:
             ValueError: an entry does not follow the schema.
         """
-        entries = {party.name: party.entity() for party in (publisher, recipient)}
+        entries = {party.name: party.entity() for party in parties}
         text = json.dumps(list(entries.values()))
-        return cedarpy.Entities.from_json_str(text, self._schema)
+        return cedarpy.Entities.from_json_str(text, self.policy_set.schema)
 
-    def _no_permission(self, recipient: Party) -> Rule:
-        """Returns the refusal where no rule applies: it says which ones could."""
-        could = ", ".join(
-            rule.id
-            for rule in self.rules
-            if rule.effect == "permit" and rule.group in {"", *recipient.groups}
-        )
-        sentence = (
-            f"No rule permits this; for this recipient it would take one of: {could}."
-            if could
-            else "No rule permits passing anything on to a recipient of this kind."
-        )
-        return Rule(NO_PERMISSION, "forbid", _CITATION, sentence)
+
+def _no_permission(facts: Facts | WithholdingFacts, rules: Sequence[Rule]) -> Rule:
+    """Returns the refusal where no rule applies: it says which ones could."""
+    groups = {"", *facts.parties[-1].groups}
+    could = ", ".join(
+        rule.id
+        for rule in rules
+        if (rule.effect, rule.action) == ("permit", facts.action)
+        and rule.group in groups
+    )
+    sentence = (
+        f"No rule permits this; it would take one of: {could}."
+        if could
+        else _NOTHING[facts.action]
+    )
+    return Rule(NO_PERMISSION, "forbid", facts.action, _CITATION, sentence)
+
+
+def _refusal(rule: Rule, recipient: str = "") -> Refusal:
+    """Returns a refusal by a rule."""
+    return Refusal(rule.id, rule.citation, rule.sentence, recipient)
 
 
 def _failed(errors: Sequence[str]) -> Rule:

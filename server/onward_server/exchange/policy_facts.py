@@ -1,8 +1,10 @@
 """The facts by which the disclosure policy decides, as Cedar reads them.
 
-They are what ``policies/schema.cedarschema`` describes, and no more. They can be
-hashed, and two questions with equal facts have the same answer. Time is among them only
-as the state of the consent, which is ``EXPIRED`` from the moment at which it ends.
+There are two questions: may a referral go to a recipient (:class:`Facts`), and may a
+tip be withheld (:class:`WithholdingFacts`). Their facts are what
+``policies/schema.cedarschema`` describes, and no more. They can be hashed, and two
+questions with equal facts have the same answer. Time is among them only as the state of
+the consent, which is ``EXPIRED`` from the moment at which it ends.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -19,6 +21,9 @@ from onward.v1 import directory_pb2, statement_pb2, vocabulary_pb2
 
 CedarJson: TypeAlias = dict[str, Any]
 """A value in Cedar's JSON form."""
+
+Action: TypeAlias = Literal["pass-on", "withhold"]
+"""What a question is about; each rule is about one of them."""
 
 _LAW_ENFORCEMENT: Final = ("law-enforcement", "authority", "agency")
 
@@ -83,9 +88,27 @@ class Facts(NamedTuple):
     consent_covers_recipient: bool
     reporter: int
     age_group: int
+    urgency: int
     urgency_reason_stated: bool
+    trafficking_type: int
     jurisdiction: str
     tribal_land: bool
+    test: bool
+
+    @property
+    def action(self) -> Action:
+        """What the question is about."""
+        return "pass-on"
+
+    @property
+    def parties(self) -> tuple[Party, ...]:
+        """The members concerned, who asks first."""
+        return (self.publisher, self.recipient)
+
+    @property
+    def resource(self) -> CedarJson:
+        """To whom it would go."""
+        return self.recipient.uid
 
     def context(self) -> CedarJson:
         """Returns the facts about the referral; the members are entities."""
@@ -96,10 +119,63 @@ class Facts(NamedTuple):
             "consentCoversRecipient": self.consent_covers_recipient,
             "reporter": _value(words.ReporterType.DESCRIPTOR, self.reporter),
             "ageGroup": _value(words.AgeGroup.DESCRIPTOR, self.age_group),
+            "urgency": _value(words.Urgency.DESCRIPTOR, self.urgency),
             "urgencyReasonStated": self.urgency_reason_stated,
+            "traffickingType": _value(
+                words.TraffickingType.DESCRIPTOR, self.trafficking_type
+            ),
             "jurisdiction": self.jurisdiction,
-            "country": self.jurisdiction.partition("-")[0],
+            "country": _country(self.jurisdiction),
             "tribalLand": self.tribal_land,
+            "test": self.test,
+        }
+
+
+class WithholdingFacts(NamedTuple):
+    """One question: the facts about a tip and why a hotline withholds it."""
+
+    hotline: Party
+    reason: int
+    reporter: int
+    age_group: int
+    urgency: int
+    trafficking_type: int
+    jurisdiction: str
+    citation_stated: bool
+    review_stated: bool
+    test: bool
+
+    @property
+    def action(self) -> Action:
+        """What the question is about."""
+        return "withhold"
+
+    @property
+    def parties(self) -> tuple[Party, ...]:
+        """The members concerned: who asks."""
+        return (self.hotline,)
+
+    @property
+    def resource(self) -> CedarJson:
+        """The tip: all that rules see of it is in the context."""
+        return {"type": "Intake", "id": "intake"}
+
+    def context(self) -> CedarJson:
+        """Returns the facts about the tip and the withholding."""
+        words = vocabulary_pb2
+        return {
+            "reason": _value(words.WithholdReason.DESCRIPTOR, self.reason),
+            "reporter": _value(words.ReporterType.DESCRIPTOR, self.reporter),
+            "ageGroup": _value(words.AgeGroup.DESCRIPTOR, self.age_group),
+            "urgency": _value(words.Urgency.DESCRIPTOR, self.urgency),
+            "traffickingType": _value(
+                words.TraffickingType.DESCRIPTOR, self.trafficking_type
+            ),
+            "jurisdiction": self.jurisdiction,
+            "country": _country(self.jurisdiction),
+            "citationStated": self.citation_stated,
+            "reviewStated": self.review_stated,
+            "test": self.test,
         }
 
 
@@ -121,9 +197,32 @@ def facts_of(
         ),
         reporter=referral.reporter_type,
         age_group=referral.subject_age_group,
+        urgency=referral.urgency,
         urgency_reason_stated=bool(referral.urgency_reason.strip()),
+        trafficking_type=referral.trafficking_type,
         jurisdiction=referral.jurisdiction.code,
         tribal_land=referral.jurisdiction.tribal_land,
+        test=referral.test,
+    )
+
+
+def facts_of_withholding(
+    hotline: directory_pb2.Member,
+    intake: statement_pb2.Intake,
+    withholding: statement_pb2.Withholding,
+) -> WithholdingFacts:
+    """Returns the facts about a tip and why it is withheld."""
+    return WithholdingFacts(
+        hotline=_party(hotline),
+        reason=withholding.reason,
+        reporter=intake.reporter_type,
+        age_group=intake.subject_age_group,
+        urgency=intake.urgency,
+        trafficking_type=intake.trafficking_type,
+        jurisdiction=intake.jurisdiction.code,
+        citation_stated=bool(withholding.citation.strip()),
+        review_stated=withholding.HasField("review_time"),
+        test=intake.test,
     )
 
 
@@ -144,6 +243,11 @@ def _consent_state(consent: statement_pb2.Consent, now: datetime) -> int:
         if (end.seconds, end.nanos) <= (at.seconds, at.nanos):
             return vocabulary_pb2.CONSENT_STATE_EXPIRED
     return consent.state
+
+
+def _country(jurisdiction: str) -> str:
+    """Returns the country of a code, such as ``US`` of ``US-OH``."""
+    return jurisdiction.partition("-")[0]
 
 
 def _value(vocabulary: EnumDescriptor, value: int) -> CedarJson:

@@ -47,7 +47,7 @@ from onward.core.sealing import parse_sealed
 from onward.core.statements import UnverifiedStatement, parse_statement
 from onward.v1 import content_pb2, statement_pb2, vocabulary_pb2
 from onward_server.exchange.clock import Clock, timestamp_ms, to_datetime
-from onward_server.exchange.deadlines import deadlines
+from onward_server.exchange.deadlines import delivery_deadlines
 from onward_server.exchange.directory import Caller
 from onward_server.exchange.draft import Draft
 from onward_server.exchange.ledger import Ledger
@@ -204,17 +204,18 @@ class Publication:
 
     def _acceptance(self, draft: Draft) -> dict[str, object]:
         """Returns the body that accepts it."""
-        due = deadlines(
-            self.signed.message.referral,
+        body = self.signed.message.referral
+        due = delivery_deadlines(
+            self.policy.deadlines(body.urgency, body.jurisdiction.code),
             [member.proto for member in self.recipients],
             to_datetime(draft.now_ms),
         )
-        body = statement_pb2.Acceptance(
+        accepted = statement_pb2.Acceptance(
             policy_version=self.policy.version,
             policy_digest=self.policy.digest,
             deadlines=due,
         )
-        return {"acceptance": body}
+        return {"acceptance": accepted}
 
     def _rejection(self, refusal: Refusal) -> dict[str, object]:
         """Returns the body that refuses it."""
