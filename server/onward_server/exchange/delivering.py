@@ -99,14 +99,7 @@ class HandoverChange:
         delivery = draft.delivery(self.referral_id, self.caller.name)
         if referral is None or delivery is None:
             raise referral_unknown(self.referral_id)
-        draft.put_delivery(
-            moved(
-                delivery,
-                custody.Event.HANDOVER,
-                draft.now_ms,
-                erased=referral.erased,
-            )
-        )
+        draft.put_delivery(moved(draft, referral, delivery, custody.Event.HANDOVER))
         statement = draft.say(
             referral_id=self.referral_id,
             previous=self.acceptance_digest,

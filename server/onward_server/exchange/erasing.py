@@ -55,11 +55,10 @@ class ErasureChange:
             raise referral_unknown(self.referral_id)
         if referral.erased:
             return []
+        referral = replace(referral, erased=True)
+        draft.put_referral(referral)
         for delivery in draft.deliveries(self.referral_id):
-            draft.put_delivery(
-                moved(delivery, custody.Event.ERASURE, draft.now_ms, erased=True)
-            )
-        draft.put_referral(replace(referral, erased=True))
+            draft.put_delivery(moved(draft, referral, delivery, custody.Event.ERASURE))
         draft.erase_content(referral.content_digest)
         statement = draft.say(
             referral_id=self.referral_id,

@@ -175,10 +175,7 @@ class Entry:
         else:
             found = draft.delivery(referral.referral_id, message.issuer)
             concerned = [found] if found else []
-        return [
-            moved(delivery, event, draft.now_ms, erased=referral.erased)
-            for delivery in concerned
-        ]
+        return [moved(draft, referral, delivery, event) for delivery in concerned]
 
     def _check_content(self, referral: ReferralRow) -> None:
         """A ``Received`` that says *verified* names the content that was signed."""
