@@ -88,6 +88,7 @@ class Scribe:
             traceparent="",
         )
         row = replace(row, **changes)
+        row = replace(row, places=row.places or (row.jurisdiction,))
         if content is not None:
             self.batch.contents.append((row.content_digest, content))
         self.put_referral(row)

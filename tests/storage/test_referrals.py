@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from onward.v1 import vocabulary_pb2
-from onward_server.storage.contract import Store
+from onward_server.storage.contract import Store, Topic
 from tests.storage.scribe import (
     ACCEPTED,
     HOTLINE,
@@ -178,12 +178,26 @@ async def test_retractions_that_wait_for_an_answer(
 async def test_feed_in_pages(store: Store, scribe: Scribe) -> None:
     for _ in range(6):
         scribe.say("taking")
-    scribe.batch.feed += [(HOTLINE, 4), (HOTLINE, 1), (OHIO, 2), (HOTLINE, 5)]
-    scribe.batch.feed += [(HOTLINE, 4)]
+    for member, index in ((HOTLINE, 4), (HOTLINE, 1), (OHIO, 2), (HOTLINE, 5)):
+        scribe.batch.feed.append((member, Topic.CUSTODY, index))
+    scribe.batch.feed += [(HOTLINE, Topic.CUSTODY, 4), (HOTLINE, Topic.ALERT, 3)]
     await scribe.commit(store)
-    assert await store.feed(HOTLINE, -1, 2) == [1, 4]
-    assert await store.feed(HOTLINE, 4, 2) == [5]
-    assert await store.feed(TEXAS, -1, 2) == []
+    assert await store.feed(HOTLINE, Topic.CUSTODY, -1, 2) == [1, 4]
+    assert await store.feed(HOTLINE, Topic.CUSTODY, 4, 2) == [5]
+    assert await store.feed(TEXAS, Topic.CUSTODY, -1, 2) == []
+    assert await store.feed(HOTLINE, Topic.ALERT, -1, 2) == [3]
+    assert await store.feed(HOTLINE, Topic.AUDIT, -1, 2) == []
+
+
+async def test_feed_in_pages_newest_first(store: Store, scribe: Scribe) -> None:
+    for _ in range(6):
+        scribe.say("taking")
+    scribe.batch.feed += [(HOTLINE, Topic.AUDIT, index) for index in (0, 2, 5)]
+    scribe.batch.feed += [(OHIO, Topic.AUDIT, 3), (HOTLINE, Topic.ALERT, 4)]
+    await scribe.commit(store)
+    assert await store.feed_before(HOTLINE, Topic.AUDIT, 99, 2) == [5, 2]
+    assert await store.feed_before(HOTLINE, Topic.AUDIT, 2, 2) == [0]
+    assert await store.feed_before(TEXAS, Topic.AUDIT, 99, 2) == []
 
 
 async def test_expired_content_longest_due_first(store: Store, scribe: Scribe) -> None:

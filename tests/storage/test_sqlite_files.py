@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import stat
 import subprocess
@@ -42,9 +43,11 @@ def schema_of(connection: sqlite3.Connection) -> dict[str, str]:
         "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"
     )
     return {
-        name: " ".join(
-            line.split("--")[0].strip() for line in sql.splitlines()
-        ).replace("( ", "(")
+        name: re.sub(
+            r" (?=[,)])|(?<=\() ",
+            "",
+            " ".join(line.split("--")[0].strip() for line in sql.splitlines()),
+        )
         for name, sql in found
     }
 

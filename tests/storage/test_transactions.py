@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from onward.core.errors import Reason, UnavailableError
-from onward_server.storage.contract import Batch, Needs, Store
+from onward_server.storage.contract import Batch, Needs, Store, Topic
 from tests.storage.conftest import Backend, opened
 from tests.storage.scribe import HOTLINE, OHIO, Scribe
 
@@ -19,7 +19,7 @@ async def is_untouched(store: Store) -> bool:
         and await store.statements([0, 1]) == []
         and await store.referral("r1") is None
         and await store.deliveries(["r1"]) == []
-        and await store.feed(HOTLINE, -1, 9) == []
+        and await store.feed(HOTLINE, Topic.CUSTODY, -1, 9) == []
         and await store.tiles([(0, 0)]) == {}
         and await store.state_counts() == {}
     )
@@ -28,7 +28,7 @@ async def is_untouched(store: Store) -> bool:
 def full(scribe: Scribe) -> Batch:
     """Returns a batch with something for most tables."""
     scribe.publish("r1", OHIO)
-    scribe.batch.feed.append((HOTLINE, 0))
+    scribe.batch.feed.append((HOTLINE, Topic.CUSTODY, 0))
     return scribe.take()
 
 
@@ -43,7 +43,7 @@ async def test_what_was_committed_is_there_after_reopening(
         assert await store.statements([0, 1]) == batch.statements
         assert await store.referral("r1") == batch.referrals["r1"]
         assert await store.deliveries(["r1"]) == list(batch.deliveries.values())
-        assert await store.feed(HOTLINE, -1, 9) == [0]
+        assert await store.feed(HOTLINE, Topic.CUSTODY, -1, 9) == [0]
         assert await store.content(batch.contents[0][0]) == b"sealed"
 
 

@@ -469,10 +469,10 @@ class Store(Protocol):
     async def in_jurisdictions(
         self, jurisdictions: Sequence[str], after_index: int, limit: int
     ) -> list[ReferralRow]:
-        """Referrals of these codes with a larger log index, oldest first.
+        """Referrals with places of these codes and a larger index, oldest first.
 
         A code such as ``US-OH`` matches itself; ``US`` also matches every ``US-``
-        code.
+        code; :data:`WHOLE` everything.
         """
 
     async def retractions_pending(self, recipient: str) -> list[str]:

@@ -7,13 +7,19 @@ from functools import partial
 from typing import Any
 
 from onward_server.storage.contract import (
+    Alarms,
     CheckpointRow,
     DeliveryRow,
+    Figures,
+    IntakeRow,
     MemberRow,
+    PolicyRow,
     ReferralRow,
     StatementRow,
     TileRow,
     TokenRow,
+    Topic,
+    intake_subject,
 )
 from onward_server.storage.sqlite import contents
 from onward_server.storage.sqlite.connection import QUERIES
@@ -134,7 +140,7 @@ class SqliteReader:
     async def in_jurisdictions(
         self, jurisdictions: Sequence[str], after_index: int, limit: int
     ) -> list[ReferralRow]:
-        """Referrals of these codes with a larger log index, oldest first."""
+        """Referrals with places of these codes and a larger index, oldest first."""
         return await self._rows(
             ReferralRow,
             QUERIES.in_jurisdictions,
@@ -147,10 +153,24 @@ class SqliteReader:
         """Ids of referrals whose retraction this recipient has not answered."""
         return await self._values(QUERIES.retractions_pending, recipient=recipient)
 
-    async def feed(self, member: str, after_index: int, limit: int) -> list[int]:
+    async def feed(
+        self, member: str, topic: Topic, after_index: int, limit: int
+    ) -> list[int]:
         """Log indexes that the member is to hear of, larger than this, in order."""
         return await self._values(
-            QUERIES.feed, member=member, after=after_index, limit=limit
+            QUERIES.feed, member=member, topic=topic, after=after_index, limit=limit
+        )
+
+    async def feed_before(
+        self, member: str, topic: Topic, before_index: int, limit: int
+    ) -> list[int]:
+        """The same, smaller than this, the newest first."""
+        return await self._values(
+            QUERIES.feed_before,
+            member=member,
+            topic=topic,
+            before=before_index,
+            limit=limit,
         )
 
     async def content(self, digest: bytes) -> bytes | None:
@@ -172,6 +192,114 @@ class SqliteReader:
     async def oldest_waiting(self) -> Mapping[int, int]:
         """For each urgency, when its longest waiting delivery was accepted."""
         return dict(await self._values(QUERIES.oldest_waiting))
+
+    # ------------------------------------------------------------------ intakes
+
+    async def intake(self, hotline: str, number: int) -> IntakeRow | None:
+        """One intake."""
+        return await self._row(
+            IntakeRow, QUERIES.intakes, numbers=to_json([(hotline, number)])
+        )
+
+    async def last_intake(self, hotline: str) -> IntakeRow | None:
+        """A hotline's intake with the largest number."""
+        return await self._row(
+            IntakeRow, QUERIES.last_intakes, hotlines=to_json([hotline])
+        )
+
+    async def last_in_jurisdiction(self, hotline: str, code: str) -> int:
+        """A hotline's largest number in one jurisdiction; 0 if it has none there."""
+        found = await self._values(
+            QUERIES.last_in_jurisdictions, books=to_json([(hotline, code)])
+        )
+        return found[0][2] if found else 0
+
+    async def intakes(
+        self, hotline: str, state: int, after_number: int, limit: int
+    ) -> list[IntakeRow]:
+        """A hotline's intakes with a larger number, in order; state 0 is any."""
+        query, chosen = QUERIES.intakes_after, {}
+        if state:
+            query, chosen = QUERIES.intakes_in_state, {"state": state}
+        return await self._rows(
+            IntakeRow, query, hotline=hotline, after=after_number, limit=limit, **chosen
+        )
+
+    async def intake_statements(self, hotline: str, number: int) -> list[StatementRow]:
+        """All statements about one intake, in the log's order, without referrals."""
+        return await self._rows(
+            StatementRow,
+            QUERIES.intake_statements,
+            subject=intake_subject(hotline, number),
+        )
+
+    # ------------------------------------------------------------------ deadlines
+
+    async def due(self, now_ms: int, limit: int) -> Alarms:
+        """Deliveries and intakes whose ``alarm_ms`` is at or before ``now_ms``."""
+        ((deliveries, intakes),) = await self._values(
+            QUERIES.due, now_ms=now_ms, limit=limit
+        )
+        return Alarms(
+            [(referral_id, recipient) for referral_id, recipient in deliveries],
+            [(hotline, number) for hotline, number in intakes],
+        )
+
+    async def next_alarm(self) -> int | None:
+        """The smallest ``alarm_ms`` of all, or None where there is none."""
+        found: int | None = await self._readers.run(QUERIES.next_alarm)
+        return found
+
+    # ------------------------------------------------------------------ policies
+
+    async def policies(self) -> list[PolicyRow]:
+        """All policy sets that were put in force, oldest first, with empty files."""
+        return await self._rows(PolicyRow, QUERIES.policies)
+
+    async def policy(self, digest: bytes) -> PolicyRow | None:
+        """The policy set with this digest; with an empty one, the one in force."""
+        return await self._row(PolicyRow, QUERIES.policy, digest=digest)
+
+    # ------------------------------------------------------------------ audits
+
+    async def figures(self, codes: Sequence[str]) -> Figures:
+        """What the tables say about the intakes and deliveries of jurisdictions."""
+        ((size, intakes, deliveries),) = await self._values(
+            QUERIES.figures, codes=to_json(list(codes))
+        )
+        return Figures(
+            size=size or 0,
+            intakes={(who, urgency, state): n for who, urgency, state, n in intakes},
+            deliveries={
+                (who, urgency, state): n for who, urgency, state, n in deliveries
+            },
+        )
+
+    async def export(
+        self, codes: Sequence[str], first: int, end: int, limit: int
+    ) -> list[StatementRow]:
+        """Entries of jurisdictions with an index in [first, end), in order."""
+        return await self._rows(
+            StatementRow,
+            QUERIES.export,
+            codes=to_json(list(codes)),
+            first=first,
+            past=end,
+            limit=limit,
+        )
+
+    async def export_digests(
+        self, codes: Sequence[str], first: int, end: int
+    ) -> list[bytes]:
+        """The digests of all entries that :meth:`export` would return, in order."""
+        query = partial(
+            QUERIES.export_digests, codes=to_json(list(codes)), first=first, past=end
+        )
+        return read_digests(await self._readers.run(query))
+
+    async def export_parties(self, codes: Sequence[str]) -> list[str]:
+        """Hotlines, publishers and recipients of what the codes match, by name."""
+        return await self._values(QUERIES.export_parties, codes=to_json(list(codes)))
 
     # ------------------------------------------------------------------ members
 

@@ -5,7 +5,7 @@
 -- Times are milliseconds since 1970-01-01 UTC, digests are 32 bytes. Nothing that grows
 -- with the number of referrals is ever read without an index.
 
--- The log's entries. Append-only, so rows never move.
+-- The log's entries. Append-only, so rows never move. `places` is a JSON array of codes.
 CREATE TABLE statements (
   log_index INTEGER PRIMARY KEY,
   digest BLOB NOT NULL UNIQUE,
@@ -13,7 +13,8 @@ CREATE TABLE statements (
   kind TEXT NOT NULL,
   referral_id TEXT NOT NULL,
   subject TEXT NOT NULL,
-  logged_ms INTEGER NOT NULL
+  logged_ms INTEGER NOT NULL,
+  places TEXT NOT NULL DEFAULT '[]'
 ) STRICT;
 
 CREATE INDEX statements_chain ON statements (referral_id) WHERE referral_id <> '';
@@ -35,7 +36,8 @@ CREATE TABLE tiles (
   PRIMARY KEY (level, tile_index)
 ) STRICT;
 
--- Referrals, in the order of the log. `watchers` is a JSON array of names.
+-- Referrals, in the order of the log. `watchers` is a JSON array of names, `places` one
+-- of codes.
 CREATE TABLE referrals (
   log_index INTEGER PRIMARY KEY,
   referral_id TEXT NOT NULL UNIQUE,
@@ -54,7 +56,8 @@ CREATE TABLE referrals (
   erased INTEGER NOT NULL,
   retracted INTEGER NOT NULL,
   test INTEGER NOT NULL,
-  traceparent TEXT NOT NULL
+  traceparent TEXT NOT NULL,
+  places TEXT NOT NULL DEFAULT '[]'
 ) STRICT;
 
 CREATE INDEX referrals_published ON referrals (publisher) WHERE NOT rejected;
@@ -63,8 +66,8 @@ CREATE INDEX referrals_retracted ON referrals (referral_id) WHERE retracted;
 CREATE INDEX referrals_expiring ON referrals (expire_ms)
   WHERE NOT rejected AND NOT erased;
 
--- Where to look for the referrals of a jurisdiction: each under its own code, and under
--- its country's (`US-OH` under `US-OH` and `US`).
+-- Where to look for the referrals that an auditor may see: each under the codes of its
+-- places, under their countries' (`US-OH` under `US-OH` and `US`), and under `*`.
 CREATE TABLE places (
   code TEXT NOT NULL,
   log_index INTEGER NOT NULL,
@@ -72,10 +75,14 @@ CREATE TABLE places (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TRIGGER referrals_placed AFTER INSERT ON referrals BEGIN
-  INSERT INTO places (code, log_index) VALUES (new.jurisdiction, new.log_index);
   INSERT INTO places (code, log_index)
-  SELECT substr(new.jurisdiction, 1, instr(new.jurisdiction, '-') - 1), new.log_index
-  WHERE instr(new.jurisdiction, '-') > 0;
+  SELECT value, new.log_index FROM json_each(new.places)
+  UNION
+  SELECT substr(value, 1, instr(value, '-') - 1), new.log_index
+  FROM json_each(new.places)
+  WHERE instr(value, '-') > 0
+  UNION
+  SELECT '*', new.log_index;
 END;
 
 -- Deliveries. `log_index` is the referral's.
@@ -91,6 +98,12 @@ CREATE TABLE deliveries (
   lease_holder TEXT NOT NULL,
   lease_until_ms INTEGER NOT NULL,
   attempt INTEGER NOT NULL,
+  deliver_by_ms INTEGER NOT NULL DEFAULT 0,
+  acknowledge_within_ms INTEGER NOT NULL DEFAULT 0,
+  outcome_within_ms INTEGER NOT NULL DEFAULT 0,
+  received_ms INTEGER NOT NULL DEFAULT 0,
+  told INTEGER NOT NULL DEFAULT 0,
+  alarm_ms INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (referral_id, recipient)
 ) STRICT, WITHOUT ROWID;
 
@@ -104,6 +117,8 @@ CREATE INDEX deliveries_lapsing ON deliveries (recipient, lease_until_ms)
 -- 11 is DELIVERY_STATE_RETRACTION_PENDING.
 CREATE INDEX deliveries_retracting ON deliveries (recipient, order_index)
   WHERE state = 11;
+-- What has no deadline, or is done with it, is not in here.
+CREATE INDEX deliveries_due ON deliveries (alarm_ms) WHERE alarm_ms > 0;
 
 -- How many deliveries are in each state, so that nobody has to count them.
 CREATE TABLE delivery_counts (
@@ -123,11 +138,38 @@ WHEN new.state <> old.state BEGIN
   ON CONFLICT (state) DO UPDATE SET deliveries = deliveries + 1;
 END;
 
--- Which entries a member is to hear of.
+-- The books of the hotlines.
+CREATE TABLE intakes (
+  hotline TEXT NOT NULL,
+  number INTEGER NOT NULL,
+  jurisdiction TEXT NOT NULL,
+  number_in_jurisdiction INTEGER NOT NULL,
+  log_index INTEGER NOT NULL,
+  digest BLOB NOT NULL,
+  urgency INTEGER NOT NULL,
+  age_group INTEGER NOT NULL,
+  test INTEGER NOT NULL,
+  received_ms INTEGER NOT NULL,
+  state INTEGER NOT NULL,
+  reached INTEGER NOT NULL,
+  warn_ms INTEGER NOT NULL,
+  due_ms INTEGER NOT NULL,
+  told INTEGER NOT NULL,
+  alarm_ms INTEGER NOT NULL,
+  PRIMARY KEY (hotline, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE UNIQUE INDEX intakes_in_jurisdiction
+  ON intakes (hotline, jurisdiction, number_in_jurisdiction);
+CREATE INDEX intakes_in_state ON intakes (hotline, state, number);
+CREATE INDEX intakes_due ON intakes (alarm_ms) WHERE alarm_ms > 0;
+
+-- Which entries a member is to hear of, by topic.
 CREATE TABLE feed (
   member TEXT NOT NULL,
+  topic INTEGER NOT NULL,
   log_index INTEGER NOT NULL,
-  PRIMARY KEY (member, log_index)
+  PRIMARY KEY (member, topic, log_index)
 ) STRICT, WITHOUT ROWID;
 
 -- Sealed content. `uploader` is empty once it is complete. The first referral that names
@@ -183,3 +225,12 @@ CREATE TABLE tokens (
 ) STRICT;
 
 CREATE INDEX tokens_member ON tokens (member);
+
+-- Policy sets that were put in force, each by an entry of the log. Few, ever. `files` is
+-- a JSON object.
+CREATE TABLE policies (
+  log_index INTEGER PRIMARY KEY,
+  digest BLOB NOT NULL,
+  version TEXT NOT NULL,
+  files TEXT NOT NULL
+) STRICT;

@@ -8,9 +8,9 @@
 -- of a table at once.
 
 CREATE TEMP VIEW statement_rows AS
-SELECT log_index, digest, kind, referral_id, subject,
+SELECT log_index, digest, kind, referral_id, subject, places,
   json_array(
-    log_index, hex(digest), jws, kind, referral_id, subject, logged_ms
+    log_index, hex(digest), jws, kind, referral_id, subject, logged_ms, json(places)
   ) AS row
 FROM statements;
 
@@ -27,7 +27,8 @@ SELECT log_index, referral_id, rejected, publisher,
   json_array(
     referral_id, hex(digest), log_index, answer_index, rejected, publisher,
     json(watchers), parent_id, urgency, jurisdiction, accepted_ms, expire_ms,
-    hex(content_digest), content_size, erased, retracted, test, traceparent
+    hex(content_digest), content_size, erased, retracted, test, traceparent,
+    json(places)
   ) AS row
 FROM referrals;
 
@@ -36,9 +37,23 @@ SELECT referral_id, recipient, urgency, order_index, waiting, lease_holder,
   lease_until_ms,
   json_array(
     referral_id, recipient, state, state_ms, urgency, order_index, waiting,
-    lease_holder, lease_until_ms, attempt
+    lease_holder, lease_until_ms, attempt, deliver_by_ms, acknowledge_within_ms,
+    outcome_within_ms, received_ms, told, alarm_ms
   ) AS row
 FROM deliveries;
+
+CREATE TEMP VIEW intake_rows AS
+SELECT hotline, number, state,
+  json_array(
+    hotline, number, jurisdiction, number_in_jurisdiction, log_index, hex(digest),
+    urgency, age_group, test, received_ms, state, reached, warn_ms, due_ms, told,
+    alarm_ms
+  ) AS row
+FROM intakes;
+
+CREATE TEMP VIEW policy_rows AS
+SELECT log_index, json_array(log_index, hex(digest), version, files) AS row
+FROM policies;
 
 CREATE TEMP VIEW member_rows AS
 SELECT name, json_array(name, hex(entry), log_index) AS row

@@ -12,6 +12,7 @@ from onward_server.storage.contract import (
     Batch,
     CheckpointRow,
     DeliveryRow,
+    IntakeRow,
     Loaded,
     Needs,
     ReferralRow,
@@ -164,7 +165,8 @@ def _roll_back(connection: sqlite3.Connection) -> None:
 
 def _load(needs: Needs, connection: sqlite3.Connection) -> Loaded:
     """Reads what is needed; asks only for what there is to ask."""
-    referrals = deliveries = statements = tokens = stored = None
+    referrals = deliveries = statements = tokens = stored = intakes = None
+    lasts = books = None
     if needs.referrals:
         ids = to_json(list(needs.referrals))
         referrals = QUERIES.referrals(connection, referral_ids=ids)
@@ -175,6 +177,13 @@ def _load(needs: Needs, connection: sqlite3.Connection) -> Loaded:
         tokens = QUERIES.tokens(connection, token_ids=to_json(list(needs.tokens)))
     if needs.contents:
         stored = QUERIES.contents(connection, **pack_digests(needs.contents))
+    if needs.intakes:
+        intakes = QUERIES.intakes(connection, numbers=to_json(list(needs.intakes)))
+    if needs.books:
+        hotlines = to_json(list({hotline for hotline, _ in needs.books}))
+        lasts = QUERIES.last_intakes(connection, hotlines=hotlines)
+        wanted = to_json(list(needs.books))
+        books = QUERIES.last_in_jurisdictions(connection, books=wanted)
     return Loaded(
         head=read_row(CheckpointRow, QUERIES.head(connection)),
         referrals={row.referral_id: row for row in read_rows(ReferralRow, referrals)},
@@ -188,6 +197,13 @@ def _load(needs: Needs, connection: sqlite3.Connection) -> Loaded:
             bytes.fromhex(digest): referral_id
             for digest, referral_id in read_values(stored)
         },
+        intakes={
+            (row.hotline, row.number): row for row in read_rows(IntakeRow, intakes)
+        },
+        last_intakes={row.hotline: row for row in read_rows(IntakeRow, lasts)},
+        last_in_jurisdictions={
+            (hotline, code): last for hotline, code, last in read_values(books)
+        },
     )
 
 
@@ -199,6 +215,8 @@ def _write(batch: Batch, connection: sqlite3.Connection) -> None:
     for put, rows in (
         (QUERIES.put_referrals, batch.referrals.values()),
         (QUERIES.put_deliveries, batch.deliveries.values()),
+        (QUERIES.put_intakes, batch.intakes.values()),
+        (QUERIES.put_policies, batch.policies),
         (QUERIES.put_members, batch.members.values()),
         (QUERIES.put_tokens, batch.tokens.values()),
         (QUERIES.put_tiles, batch.tiles),
@@ -224,6 +242,7 @@ def _values(row: StatementRow) -> tuple[object, ...]:
         row.referral_id,
         row.subject,
         row.logged_ms,
+        row.places,
     )
 
 

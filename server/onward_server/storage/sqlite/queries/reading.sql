@@ -38,7 +38,9 @@ SELECT row FROM statement_rows WHERE digest = :digest;
 -- name: statement_keys(rows, data)$
 -- Entries with these digests, without their JWS.
 SELECT group_concat(
-  json_array(log_index, hex(digest), '', kind, referral_id, subject, logged_ms)
+  json_array(
+    log_index, hex(digest), '', kind, referral_id, subject, logged_ms, json(places)
+  )
 )
 FROM json_each(:rows) AS wanted
 JOIN statements ON digest = substr(:data, wanted.value ->> 0, wanted.value ->> 1);
@@ -107,7 +109,7 @@ FROM (
 );
 
 -- name: in_jurisdictions(codes, after, limit)$
--- Referrals of these codes, oldest first, after a log index. From each code the first
+-- Referrals with places of these codes, oldest first, after a log index. From each code the first
 -- ones are taken, and the first ones of these.
 SELECT group_concat(row)
 FROM (
@@ -189,13 +191,113 @@ JOIN referrals ON referrals.log_index = (
   LIMIT 1
 );
 
--- name: feed(member, after, limit)$
+-- name: intakes(numbers)$
+-- Intakes by [hotline, number], in any order.
+SELECT group_concat(row)
+FROM json_each(:numbers) AS wanted
+JOIN intake_rows ON hotline = wanted.value ->> 0 AND number = wanted.value ->> 1;
+
+-- name: last_intakes(hotlines)$
+-- Of each hotline the intake with the largest number.
+SELECT group_concat(row)
+FROM json_each(:hotlines) AS wanted
+JOIN intake_rows ON hotline = wanted.value AND number = (
+  SELECT max(number) FROM intakes WHERE hotline = wanted.value
+);
+
+-- name: last_in_jurisdictions(books)$
+-- Of each [hotline, code]: [hotline, code, the largest number there].
+SELECT group_concat(json_array(wanted.value ->> 0, wanted.value ->> 1, last))
+FROM (
+  SELECT value, (
+    SELECT max(number_in_jurisdiction) FROM intakes
+    WHERE hotline = value ->> 0 AND jurisdiction = value ->> 1
+  ) AS last
+  FROM json_each(:books)
+) AS wanted
+WHERE last IS NOT NULL;
+
+-- name: intakes_after(hotline, after, limit)$
+-- A hotline's intakes in order, after a number.
+SELECT group_concat(row)
+FROM (
+  SELECT row FROM intake_rows
+  WHERE hotline = :hotline AND number > :after
+  ORDER BY number
+  LIMIT :limit
+);
+
+-- name: intakes_in_state(hotline, state, after, limit)$
+-- The same, only those in one state.
+SELECT group_concat(row)
+FROM (
+  SELECT row FROM intake_rows
+  WHERE hotline = :hotline AND state = :state AND number > :after
+  ORDER BY number
+  LIMIT :limit
+);
+
+-- name: intake_statements(subject)$
+-- All statements about one intake, in the log's order: of all kinds that there are.
+SELECT group_concat(row)
+FROM (
+  SELECT row FROM statement_rows
+  WHERE subject = :subject AND kind IN (
+    'intake', 'withholding', 'rejection', 'hold', 'link', 'warning', 'breach'
+  )
+  ORDER BY log_index
+);
+
+-- name: due(now_ms, limit)$
+-- The keys of deliveries, and those of intakes, whose alarm is due, the longest due
+-- first.
+SELECT json_array(
+  json((
+    SELECT json_group_array(json_array(referral_id, recipient))
+    FROM (
+      SELECT referral_id, recipient FROM deliveries
+      WHERE alarm_ms > 0 AND alarm_ms <= :now_ms
+      ORDER BY alarm_ms
+      LIMIT :limit
+    )
+  )),
+  json((
+    SELECT json_group_array(json_array(hotline, number))
+    FROM (
+      SELECT hotline, number FROM intakes
+      WHERE alarm_ms > 0 AND alarm_ms <= :now_ms
+      ORDER BY alarm_ms
+      LIMIT :limit
+    )
+  ))
+);
+
+-- name: next_alarm()$
+-- When the first alarm of all is.
+SELECT min(alarm_ms)
+FROM (
+  SELECT min(alarm_ms) AS alarm_ms FROM deliveries WHERE alarm_ms > 0
+  UNION ALL
+  SELECT min(alarm_ms) FROM intakes WHERE alarm_ms > 0
+);
+
+-- name: feed(member, topic, after, limit)$
 -- Log indexes that the member is to hear of, in order, after one.
 SELECT group_concat(log_index)
 FROM (
   SELECT log_index FROM feed
-  WHERE member = :member AND log_index > :after
+  WHERE member = :member AND topic = :topic AND log_index > :after
   ORDER BY log_index
+  LIMIT :limit
+);
+
+-- name: feed_before(member, topic, before, limit)$
+-- The same, the newest first, before one.
+SELECT group_concat(log_index)
+FROM (
+  SELECT log_index FROM feed
+  WHERE member = :member AND topic = :topic AND log_index < :before
+  ORDER BY log_index DESC
   LIMIT :limit
 );
 
@@ -261,3 +363,17 @@ JOIN token_rows ON token_id = wanted.value;
 -- Enrolment tokens of one member.
 SELECT group_concat(row)
 FROM (SELECT row FROM token_rows WHERE member = :member ORDER BY token_id);
+
+-- name: policies()$
+-- All policy sets, oldest first, without their files.
+SELECT group_concat(row)
+FROM (
+  SELECT json_array(log_index, hex(digest), version, '') AS row FROM policies
+  ORDER BY log_index
+);
+
+-- name: policy(digest)$
+-- The policy set with this digest that was put in force last; of all, if it is empty.
+SELECT row FROM policy_rows WHERE log_index = (
+  SELECT max(log_index) FROM policies WHERE digest = :digest OR :digest = x''
+);

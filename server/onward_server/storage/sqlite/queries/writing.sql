@@ -11,11 +11,11 @@ SELECT max(size) FROM checkpoints;
 -- Appends entries to the log. An index or digest that exists already is an error. The
 -- JWS comes in as bytes: it is long, and JSON is searched again for each value.
 INSERT INTO statements (
-  log_index, digest, jws, kind, referral_id, subject, logged_ms
+  log_index, digest, jws, kind, referral_id, subject, logged_ms, places
 )
 SELECT value ->> 0, substr(:data, value ->> 1, value ->> 2),
   CAST(substr(:data, value ->> 3, value ->> 4) AS TEXT), value ->> 5, value ->> 6,
-  value ->> 7, value ->> 8
+  value ->> 7, value ->> 8, value -> 9
 FROM json_each(:rows);
 
 -- name: put_checkpoint(size, root, note, signed_ms)!
@@ -36,12 +36,12 @@ ON CONFLICT (level, tile_index) DO UPDATE SET data = excluded.data;
 INSERT INTO referrals (
   referral_id, digest, log_index, answer_index, rejected, publisher, watchers,
   parent_id, urgency, jurisdiction, accepted_ms, expire_ms, content_digest,
-  content_size, erased, retracted, test, traceparent
+  content_size, erased, retracted, test, traceparent, places
 )
 SELECT value ->> 0, substr(:data, value ->> 1, value ->> 2), value ->> 3, value ->> 4,
   value ->> 5, value ->> 6, value -> 7, value ->> 8, value ->> 9, value ->> 10,
   value ->> 11, value ->> 12, substr(:data, value ->> 13, value ->> 14), value ->> 15,
-  value ->> 16, value ->> 17, value ->> 18, value ->> 19
+  value ->> 16, value ->> 17, value ->> 18, value ->> 19, value -> 20
 FROM json_each(:rows)
 WHERE true
 ON CONFLICT (referral_id) DO UPDATE SET
@@ -60,16 +60,19 @@ ON CONFLICT (referral_id) DO UPDATE SET
   erased = excluded.erased,
   retracted = excluded.retracted,
   test = excluded.test,
-  traceparent = excluded.traceparent;
+  traceparent = excluded.traceparent,
+  places = excluded.places;
 
 -- name: put_deliveries(rows)!
 -- Adds deliveries of referrals that exist, or replaces what is known of them.
 INSERT INTO deliveries (
   referral_id, recipient, state, state_ms, urgency, order_index, waiting,
-  lease_holder, lease_until_ms, attempt, log_index
+  lease_holder, lease_until_ms, attempt, deliver_by_ms, acknowledge_within_ms,
+  outcome_within_ms, received_ms, told, alarm_ms, log_index
 )
 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
-  value ->> 6, value ->> 7, value ->> 8, value ->> 9,
+  value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11,
+  value ->> 12, value ->> 13, value ->> 14, value ->> 15,
   (SELECT log_index FROM referrals WHERE referral_id = value ->> 0)
 FROM json_each(:rows)
 WHERE true
@@ -81,12 +84,39 @@ ON CONFLICT (referral_id, recipient) DO UPDATE SET
   waiting = excluded.waiting,
   lease_holder = excluded.lease_holder,
   lease_until_ms = excluded.lease_until_ms,
-  attempt = excluded.attempt;
+  attempt = excluded.attempt,
+  deliver_by_ms = excluded.deliver_by_ms,
+  acknowledge_within_ms = excluded.acknowledge_within_ms,
+  outcome_within_ms = excluded.outcome_within_ms,
+  received_ms = excluded.received_ms,
+  told = excluded.told,
+  alarm_ms = excluded.alarm_ms;
+
+-- name: put_intakes(rows, data)!
+-- Adds intakes, or replaces what became of them; what the hotline committed to never
+-- changes.
+INSERT INTO intakes (
+  hotline, number, jurisdiction, number_in_jurisdiction, log_index, digest, urgency,
+  age_group, test, received_ms, state, reached, warn_ms, due_ms, told, alarm_ms
+)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4,
+  substr(:data, value ->> 5, value ->> 6), value ->> 7, value ->> 8, value ->> 9,
+  value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, value ->> 15,
+  value ->> 16
+FROM json_each(:rows)
+WHERE true
+ON CONFLICT (hotline, number) DO UPDATE SET
+  state = excluded.state,
+  reached = excluded.reached,
+  warn_ms = excluded.warn_ms,
+  due_ms = excluded.due_ms,
+  told = excluded.told,
+  alarm_ms = excluded.alarm_ms;
 
 -- name: put_feed(rows)!
 -- Lets members hear of entries.
-INSERT INTO feed (member, log_index)
-SELECT value ->> 0, value ->> 1
+INSERT INTO feed (member, topic, log_index)
+SELECT value ->> 0, value ->> 1, value ->> 2
 FROM json_each(:rows)
 WHERE true
 ON CONFLICT DO NOTHING;
@@ -117,6 +147,12 @@ ON CONFLICT (token_id) DO UPDATE SET
   certificate_chain = excluded.certificate_chain,
   log_index = excluded.log_index,
   revoked = excluded.revoked;
+
+-- name: put_policies(rows, data)!
+-- Adds policy sets that were put in force.
+INSERT INTO policies (log_index, digest, version, files)
+SELECT value ->> 0, substr(:data, value ->> 1, value ->> 2), value ->> 3, value ->> 4
+FROM json_each(:rows);
 
 -- name: last_content_id()$
 -- The largest id that any content ever had.
