@@ -18,11 +18,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from onward.core import intakes
+from onward.core.due import Kind, Role
 from onward.v1 import statement_pb2
 from onward_server.exchange import duties
 from onward_server.exchange.clock import Clock, to_timestamp
 from onward_server.exchange.draft import Draft
-from onward_server.exchange.duties import Role, Step
+from onward_server.exchange.duties import Step
 from onward_server.exchange.ledger import Change, Ledger
 from onward_server.storage.contract import (
     DeliveryRow,
@@ -36,7 +37,7 @@ from onward_server.storage.contract import (
 AT_ONCE = 128
 """Deliveries, and as many intakes, of one commit: bounds how long others wait."""
 
-_REVIEW = duties.Kind.DEADLINE_KIND_REVIEW
+_REVIEW = Kind.DEADLINE_KIND_REVIEW
 
 
 def tell_delivery(draft: Draft, referral: ReferralRow, row: DeliveryRow) -> DeliveryRow:

@@ -28,62 +28,17 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Final, TypeVar
 
-from onward.core import custody, intakes
-from onward.v1 import statement_pb2, vocabulary_pb2
+from onward.core import custody
+from onward.core.due import HOLDERS, OPEN, OPEN_INTAKE, Kind, Role
+from onward.v1 import statement_pb2
 from onward_server.exchange.clock import timestamp_ms
 from onward_server.exchange.deadlines import Deadlines
 from onward_server.storage.contract import DeliveryRow, IntakeRow
 
-Kind = vocabulary_pb2.DeadlineKind
-"""What is due, as it is on the wire (``onward.v1.DeadlineKind``)."""
-
-_PASS_ON = Kind.DEADLINE_KIND_PASS_ON
-_REVIEW = Kind.DEADLINE_KIND_REVIEW
 _DELIVER = Kind.DEADLINE_KIND_DELIVER
 _ACKNOWLEDGE = Kind.DEADLINE_KIND_ACKNOWLEDGE
 _OUTCOME = Kind.DEADLINE_KIND_OUTCOME
-
-Role = vocabulary_pb2.HolderRole
-"""Who holds a tip, as it is on the wire (``onward.v1.HolderRole``)."""
-
-_PUBLISHER = Role.HOLDER_ROLE_PUBLISHER
-_EXCHANGE = Role.HOLDER_ROLE_EXCHANGE
-_RECIPIENT = Role.HOLDER_ROLE_RECIPIENT
-
-_S = custody.State
-
-OPEN: Final[Mapping[int, tuple[Kind.ValueType, ...]]] = MappingProxyType(
-    {
-        _S.DELIVERY_STATE_ACCEPTED: (_DELIVER,),
-        _S.DELIVERY_STATE_HANDED_OVER: (_DELIVER,),
-        _S.DELIVERY_STATE_INVALID: (_DELIVER,),
-        _S.DELIVERY_STATE_RECEIVED: (_ACKNOWLEDGE, _OUTCOME),
-        _S.DELIVERY_STATE_ACKNOWLEDGED: (_OUTCOME,),
-        _S.DELIVERY_STATE_TAKEN: (_OUTCOME,),
-    }
-)
-"""What is due in each state of a delivery; nothing in the others. An outcome is due
-until the first one."""
-
-OPEN_INTAKE: Final[Mapping[int, Kind.ValueType]] = MappingProxyType(
-    {
-        intakes.State.INTAKE_STATE_OPEN: _PASS_ON,
-        intakes.State.INTAKE_STATE_WITHHELD: _REVIEW,
-    }
-)
-"""What is due in each state of an intake, where a time is set."""
-
-HOLDERS: Final[Mapping[int, Role.ValueType]] = MappingProxyType(
-    {
-        _S.DELIVERY_STATE_ACCEPTED: _EXCHANGE,
-        _S.DELIVERY_STATE_HANDED_OVER: _RECIPIENT,
-        _S.DELIVERY_STATE_INVALID: _PUBLISHER,
-        _S.DELIVERY_STATE_RECEIVED: _RECIPIENT,
-        _S.DELIVERY_STATE_ACKNOWLEDGED: _RECIPIENT,
-        _S.DELIVERY_STATE_TAKEN: _RECIPIENT,
-    }
-)
-"""Who holds the tip in each state in which something is due."""
+_HOTLINE = Role.HOLDER_ROLE_PUBLISHER
 
 _OUTCOMES: Final = frozenset({custody.Event.OUTCOME, custody.Event.CLOSING_OUTCOME})
 _OUTCOME_STATED: Final = 1
@@ -289,7 +244,7 @@ def _of_intake(
 ) -> Iterator[tuple[Kind.ValueType, int, int, Role.ValueType]]:
     """Yields the same of an intake."""
     if row.state in OPEN_INTAKE:
-        yield OPEN_INTAKE[row.state], row.warn_ms, row.due_ms, _PUBLISHER
+        yield OPEN_INTAKE[row.state], row.warn_ms, row.due_ms, _HOTLINE
 
 
 def _within(row: DeliveryRow, span_ms: int) -> tuple[int, int]:

@@ -46,6 +46,7 @@ from onward.core.errors import (
 from onward.core.sealing import parse_sealed
 from onward.core.statements import UnverifiedStatement, parse_statement
 from onward.v1 import content_pb2, statement_pb2, vocabulary_pb2
+from onward_server.exchange import duties
 from onward_server.exchange.clock import Clock, timestamp_ms, to_datetime
 from onward_server.exchange.deadlines import delivery_deadlines
 from onward_server.exchange.directory import Caller
@@ -268,18 +269,17 @@ class Publication:
                 places=places,
             )
         )
-        for recipient in () if self.rejected else body.recipients:
-            draft.put_delivery(
-                DeliveryRow(
-                    referral_id=message.id,
-                    recipient=recipient,
-                    state=custody.INITIAL,
-                    state_ms=draft.now_ms,
-                    urgency=body.urgency,
-                    order_index=answer_index,
-                    waiting=True,
-                )
+        for terms in said.message.acceptance.deadlines:  # a rejection has none
+            delivery = DeliveryRow(
+                referral_id=message.id,
+                recipient=terms.recipient,
+                state=custody.INITIAL,
+                state_ms=draft.now_ms,
+                urgency=body.urgency,
+                order_index=answer_index,
+                waiting=True,
             )
+            draft.put_delivery(duties.begun(delivery, terms, draft.now_ms))
         return [log_index, answer_index]
 
 
