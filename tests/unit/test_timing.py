@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -99,7 +100,64 @@ def test_a_tree_of_another_log_bounds_nothing() -> None:
         reason=vocabulary_pb2.RETRACTION_REASON_SENT_IN_ERROR
     )
     stranger = exchange.answer(HOTLINE, referral, retraction=body, seen=seen)
-    assert times(exchange)[stranger.index].not_before is None
+    found = times(exchange)
+    assert found[stranger.index].not_before == found[referral.index].not_before
+
+
+def early(exchange: ChainBuilder) -> statement_pb2.Seen:
+    """Returns what anybody may say to have seen: the log when it was young."""
+    return statement_pb2.Seen(origin=exchange.signer.name, size=1, root=bytes(32))
+
+
+def claimed_time(item: Logged) -> datetime:
+    return item.statement.message.made_time.ToDatetime(tzinfo=UTC)
+
+
+def test_a_statement_is_not_older_than_what_it_answers() -> None:
+    exchange = established()
+    referral = exchange.publish(HOTLINE, OHIO)
+    exchange.wait(hours=3)
+    handover = exchange.hand_over(referral, OHIO)
+    body = statement_pb2.Received(
+        content_digest=referral.statement.message.referral.content_digest,
+        check=vocabulary_pb2.CONTENT_CHECK_VERIFIED,
+    )
+    young = early(exchange)
+    received = exchange.answer(OHIO, handover, received=body, seen=young)
+    forged = exchange.answer(
+        OHIO,
+        received,
+        acknowledgment=statement_pb2.Acknowledgment(reader_role="analyst"),
+        seen=young,
+        made_time=timestamp(exchange.now - timedelta(hours=2)),
+    )
+    found = times(exchange)
+    assert found[received.index].not_before == claimed_time(handover)
+    assert found[forged.index].not_before == claimed_time(handover)
+    assert "backdated" in found[forged.index].contradiction()
+
+
+def test_where_an_answered_statement_stands_in_the_log_bounds_nothing() -> None:
+    # A desk that is offline signs both, and sends them hours later.
+    exchange = established()
+    referral = exchange.publish(HOTLINE, OHIO)
+    handover = exchange.hand_over(referral, OHIO)
+    seen = exchange.seen()
+    body = statement_pb2.Received(
+        content_digest=referral.statement.message.referral.content_digest,
+        check=vocabulary_pb2.CONTENT_CHECK_VERIFIED,
+    )
+    chain: dict[str, Any] = {"referral_id": referral.id, "seen": seen}
+    received = exchange.sign(OHIO, previous=handover, received=body, **chain)
+    role = statement_pb2.Acknowledgment(reader_role="analyst")
+    read = exchange.sign(OHIO, previous=received, acknowledgment=role, **chain)
+    exchange.wait(hours=5)
+    exchange.enrol("spiffe://national.example/agency/later")
+    exchange.append(received)
+    last = exchange.append(read)
+    bound = times(exchange)[last.index]
+    assert bound.not_before == claimed_time(handover)
+    assert not bound.contradiction()
 
 
 def test_the_first_entry_has_no_lower_bound() -> None:
@@ -249,6 +307,22 @@ def test_what_ended_before_it_was_due_lapsed() -> None:
     due = (at(60), at(60))
     assert judge("x", due, None, claimed(30), at(500)) is None
     assert judged(judge("x", due, None, claimed(90), at(500)))[0] == "missed"
+
+
+def test_a_claim_alone_does_not_count_against_a_breach_that_came_first() -> None:
+    due = (at(60), at(60))
+    told = judge("x", due, claimed(30), None, at(500), late=True)
+    assert told
+    assert (told.judgement, told.disputed) == ("undetermined", True)
+    seen = judge("x", due, witnessed(30, 59), None, at(500), late=True)
+    assert seen
+    assert (seen.judgement, seen.disputed) == ("met", False)
+
+
+def test_who_says_to_have_been_late_disputes_nothing() -> None:
+    told = judge("x", (at(60), at(60)), claimed(61), None, at(500), late=True)
+    assert told
+    assert (told.judgement, told.disputed) == ("missed", False)
 
 
 # --- the deadlines of a delivery

@@ -5,7 +5,11 @@ can change: a statement that has *seen* a tree of n entries was made after entry
 and one that is in a tree was made before whoever cosigned that tree first saw it.
 
 * **Not before.** The claimed time of the exchange's last statement that the issuer had
-  seen. Only the exchange says so, so this bound is a claim too.
+  seen, or that the statement answers, be it by way of others: a ``previous`` cannot be
+  known before what it names was signed. So an old ``seen`` does not help to backdate.
+  Only the exchange says so, so this bound is a claim too. The *place* in the log of a
+  member's statement is no such bound for what answers it: whoever was offline signs
+  both first and sends them later.
 * **Not after.** The time at which the quorum of the trust file had cosigned a
   checkpoint that covers the statement. Whoever wrote the trust file says by the quorum
   that any such group of witnesses has an honest one in it, and what an honest witness
@@ -15,6 +19,13 @@ and one that is in a tree was made before whoever cosigned that tree first saw i
 
 Deadlines are judged on these intervals. With no witness, the interval is the claimed
 time alone, and every judgement says ``claimed only``.
+
+A step that claims to have been made in time, but which the log has only after the
+exchange's breach, was told late or is backdated; nothing in the log can say which. That
+is no contradiction; it would be unjust to those who were offline if it were one. But
+the claim alone does not count against a breach that stood in the log when it came: the
+deadline is ``undetermined`` and called *disputed*, unless witnesses had seen the step
+in time.
 """
 
 from __future__ import annotations
@@ -137,6 +148,9 @@ class Deadline:
         done: when it was done, None if it was not.
         judgement: how it was kept.
         source: what the judgement rests on.
+        breach: when the exchange logged that it was missed, None if it did not.
+        disputed: whether it claims to have been done in time, and the log has it only
+            after the breach: it was told late, or is backdated.
     """
 
     name: str
@@ -144,6 +158,8 @@ class Deadline:
     done: Interval | None
     judgement: Judgement
     source: Source
+    breach: Interval | None = None
+    disputed: bool = False
 
     def to_dict(self) -> dict[str, object]:
         """Returns plain values for JSON; times are RFC 3339, UTC."""
@@ -153,6 +169,8 @@ class Deadline:
             "done": self.done.to_dict() if self.done else None,
             "judgement": self.judgement,
             "source": self.source,
+            "breach": self.breach.to_dict() if self.breach else None,
+            "disputed": self.disputed,
         }
 
 
@@ -189,18 +207,15 @@ def intervals(
         origin: the log's origin; a ``seen`` of another log bounds nothing here.
         sightings: the trees that a quorum of witnesses had seen.
     """
-    marks = sorted(
-        (item for item in placed if item.statement.message.issuer == exchange),
-        key=lambda mark: mark.index,
-    )
-    places = [mark.index for mark in marks]
+    ordered = sorted(placed, key=lambda item: item.index)
+    marks = [item for item in ordered if item.statement.message.issuer == exchange]
+    lowest = _lower_bounds(ordered, marks, origin)
     witnessed = _Earliest((sighting.size, sighting.time) for sighting in sightings)
     later = _Earliest((mark.seen_size(origin), mark.claimed) for mark in marks)
     answers = _answers(marks)
 
     def interval(item: Placed) -> Interval:
-        before = bisect_left(places, item.seen_size(origin))
-        lower = marks[before - 1].claimed if before else None
+        lower = lowest[item.index]
         upper = witnessed.beyond(item.index)
         if upper:
             return Interval(item.claimed, lower, upper, Source.WITNESSES)
@@ -217,6 +232,8 @@ def judge(
     done: Interval | None,
     ended: Interval | None,
     until: datetime,
+    *,
+    late: bool = False,
 ) -> Deadline | None:
     """Judges one deadline.
 
@@ -227,6 +244,7 @@ def judge(
         ended: when the delivery took a turn after which it is not due any more, such as
             a decline; None if there was none.
         until: up to when the evidence goes.
+        late: whether the log has what was done only after the exchange's breach.
 
     Returns:
         The deadline, or None when it lapsed: it was not done, and not due any more.
@@ -236,14 +254,46 @@ def judge(
     if due is None:
         return Deadline(name, None, done, Judgement.UNDETERMINED, event.source)
     first, last = due
+    unsupported = late and event.source is Source.CLAIMS
     judgement = Judgement.UNDETERMINED
     if event.earliest > last:
         judgement = Judgement.MISSED
     elif event is ended:
         return None
-    elif event is done and event.latest <= first:
+    elif event is done and event.latest <= first and not unsupported:
         judgement = Judgement.MET
-    return Deadline(name, first, done, judgement, event.source)
+    disputed = late and judgement is Judgement.UNDETERMINED
+    return Deadline(name, first, done, judgement, event.source, disputed=disputed)
+
+
+def _lower_bounds(
+    ordered: Iterable[Placed], marks: Sequence[Placed], origin: str
+) -> dict[int, datetime | None]:
+    """Returns before when each statement was not made, by its index in the log.
+
+    Args:
+        ordered: all statements, in the log's order.
+        marks: those of the exchange, in the log's order.
+        origin: the log's origin.
+    """
+    places = [mark.index for mark in marks]
+    own = set(places)
+    bounds: dict[int, datetime | None] = {}
+    after: dict[bytes, datetime | None] = {}
+    for item in ordered:
+        seen = bisect_left(places, item.seen_size(origin))
+        reasons = [
+            marks[seen - 1].claimed if seen else None,
+            after.get(item.statement.message.previous),
+        ]
+        bounds[item.index] = bound = _latest(reasons)
+        claims = item.claimed if item.index in own else None
+        after[item.statement.digest] = _latest([bound, claims])
+    return bounds
+
+
+def _latest(times: Iterable[datetime | None]) -> datetime | None:
+    return max((time for time in times if time), default=None)
 
 
 def _answers(marks: Iterable[Placed]) -> dict[bytes, datetime]:
