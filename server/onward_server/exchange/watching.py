@@ -1,8 +1,9 @@
-"""Telling publishers what happens to their referrals, in the log's order."""
+"""Telling members what concerns them, in the log's order."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
+from typing import TypeAlias
 
 from onward.v1 import vocabulary_pb2
 from onward_server.exchange.clock import Clock
@@ -17,8 +18,12 @@ from onward_server.storage.contract import Store, Topic
 _PAGE = 256
 
 
+News: TypeAlias = AsyncGenerator[tuple[Logged | Beat, int], None]
+"""Events, each with the log index to resume after."""
+
+
 class Watching:
-    """Streams of news for publishers."""
+    """Streams of news. Each resumes after a log index; -1 is before everything."""
 
     def __init__(
         self, ledger: Ledger, store: Store, clock: Clock, limits: Limits
@@ -28,28 +33,40 @@ class Watching:
         self._clock = clock
         self._limits = limits
 
-    async def watch(
+    def watch(
         self, caller: Caller, after_index: int, recheck: Callable[[], None]
-    ) -> AsyncGenerator[tuple[Logged | Beat, int], None]:
+    ) -> News:
         """Streams the statements about the caller's own referrals, and heartbeats.
 
         Args:
             caller: a publisher.
-            after_index: resume after this log index; -1 for all.
+            after_index: resume after this log index.
             recheck: raises when the caller may no longer be here.
-
-        Yields:
-            The event, and the log index to resume after.
         """
         require_role(caller, vocabulary_pb2.ROLE_PUBLISHER)
+        return self._follow(caller.name, Topic.CUSTODY, after_index, recheck)
+
+    def alerts(
+        self, caller: Caller, after_index: int, recheck: Callable[[], None]
+    ) -> News:
+        """Streams the warnings and breaches that concern the caller, and heartbeats.
+
+        Operators hear of all, since all concern the exchange.
+        """
+        operates = vocabulary_pb2.ROLE_OPERATOR in caller.entry.roles
+        feed = self._ledger.exchange if operates else caller.name
+        return self._follow(feed, Topic.ALERT, after_index, recheck)
+
+    async def _follow(
+        self, feed: str, topic: Topic, after_index: int, recheck: Callable[[], None]
+    ) -> News:
+        """Streams what one feed holds and will hold."""
         place = after_index
-        with self._ledger.hub.subscribe(caller.name) as ear:
+        with self._ledger.hub.subscribe(feed) as ear:
             quiet_since = self._clock.monotonic()
             while True:
                 recheck()
-                while indexes := await self._store.feed(
-                    caller.name, Topic.CUSTODY, place, _PAGE
-                ):
+                while indexes := await self._store.feed(feed, topic, place, _PAGE):
                     for logged in await self._ledger.logged(indexes):
                         place = logged.log_index
                         yield logged, place

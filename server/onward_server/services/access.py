@@ -107,6 +107,9 @@ RULES: Mapping[str, Rule] = MappingProxyType(
                 "GetBundle": Rule(_PARTY | _AUDITOR),
                 "ListChains": Rule(_AUDITOR),
             },
+            "onward.v1.AlertService": {
+                "WatchAlerts": Rule(_PARTY | _OPERATOR, place=_STREAM),
+            },
             "onward.v1.AuditService": {
                 # An export is logged, and may be large: it costs like a statement.
                 "ExportStatements": Rule(_AUDITOR, _STATEMENTS, place=_STREAM),

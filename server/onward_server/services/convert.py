@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import singledispatch
 
-from onward.v1 import admin_pb2, audit_pb2, log_pb2, referral_pb2, vocabulary_pb2
+from onward.v1 import (
+    admin_pb2,
+    alert_pb2,
+    audit_pb2,
+    log_pb2,
+    referral_pb2,
+    vocabulary_pb2,
+)
 from onward_server.exchange.auditing import Excerpt, ExportHeader
 from onward_server.exchange.clock import to_timestamp
 from onward_server.exchange.delivering import Beat, HandedOver, Offer, Retracted
@@ -113,6 +120,19 @@ def to_watch_response(
         )
     return referral_pb2.WatchOwnResponse(
         statement=to_logged_statement(event), resume_token=resume_token
+    )
+
+
+def to_alert_response(
+    event: Logged | Beat, resume_token: str
+) -> alert_pb2.WatchAlertsResponse:
+    """Returns an event of a stream of alerts."""
+    if isinstance(event, Beat):
+        return alert_pb2.WatchAlertsResponse(
+            heartbeat=to_heartbeat(event), resume_token=resume_token
+        )
+    return alert_pb2.WatchAlertsResponse(
+        alert=to_logged_statement(event), resume_token=resume_token
     )
 
 
