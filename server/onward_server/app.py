@@ -36,7 +36,6 @@ from onward_server.exchange.gate import Gate
 from onward_server.exchange.guard import Guard
 from onward_server.exchange.ledger import Ledger
 from onward_server.exchange.log_reader import LogReader
-from onward_server.exchange.policy import DisclosurePolicy
 from onward_server.exchange.publishing import Publishing
 from onward_server.exchange.quotas import Quotas
 from onward_server.exchange.reading import Reader
@@ -263,8 +262,7 @@ def _domain(basis: Basis) -> Domain:
     ledger, store, clock = basis.ledger, basis.store, basis.clock
     limits = settings.limits(basis.config)
     reader = Reader(ledger, clock, limits)
-    policy = DisclosurePolicy.load_default()
-    publishing = Publishing(ledger, store, reader, policy, clock, limits)
+    publishing = Publishing(ledger, store, reader, clock, limits)
     issuing = make_issuing(basis.config, basis.material, basis.entropy)
     erasing = Erasing(ledger, store, clock, limits)
     return Domain(

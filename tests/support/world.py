@@ -36,7 +36,6 @@ from onward_server.exchange.erasing import Erasing
 from onward_server.exchange.guard import Guard
 from onward_server.exchange.ledger import Ledger
 from onward_server.exchange.limits import Limits
-from onward_server.exchange.policy import DisclosurePolicy
 from onward_server.exchange.publishing import Publishing, Sending
 from onward_server.exchange.reading import Reader
 from onward_server.exchange.records import Records
@@ -163,8 +162,7 @@ class World:
         self.limits = Limits()
         self.parties: dict[str, Party] = {}
         reader = Reader(ledger, clock, self.limits)
-        policy = DisclosurePolicy.load_default()
-        self.publishing = Publishing(ledger, store, reader, policy, clock, self.limits)
+        self.publishing = Publishing(ledger, store, reader, clock, self.limits)
         self.erasing = Erasing(ledger, store, clock, self.limits)
         self.submission = Submission(
             ledger, store, reader, self.publishing, self.erasing

@@ -14,10 +14,12 @@
 10. Referral, acceptance and deliveries are appended.
 11. The recipients are woken (by the ledger, after the commit).
 
-Steps 1 to 4 and 6 to 9 are verified outside the ledger, so that they cost its one
-writer nothing; 5 and 10 are planned in it, in the log's order. A retry must get its
-original answer even when the world has changed since: so when any step refuses, the
-last question is whether exactly these bytes were answered before.
+Steps 1 to 4, 6, 8 and 9 are verified outside the ledger, so that they cost its one
+writer nothing; 5, 7 and 10 are planned in it, in the log's order. The policy is asked
+outside, too, since the one in force is seldom another by then: its answer is remembered
+and costs the writer a look. A retry must get its original answer even when the world
+has changed since: so when any step refuses, the last question is whether exactly these
+bytes were answered before.
 """
 
 from __future__ import annotations
@@ -109,7 +111,6 @@ class Publication:
     """The change that publishing is: a verified referral, ready to be planned.
 
     Attributes:
-        refusal: why the policy forbids it, if it does.
         child_of: for a transfer, the parent referral's id; planned with its parent.
         rejected: after planning: whether the answer is a ``Rejection``.
     """
@@ -118,8 +119,6 @@ class Publication:
     sending: Sending
     recipients: Sequence[MemberEntry]
     sealed_to: SealedTo
-    policy: DisclosurePolicy
-    refusal: Refusal | None
     child_of: str = ""
     rejected: bool = field(default=False, init=False)
 
@@ -134,28 +133,34 @@ class Publication:
         )
 
     def plan(self, draft: Draft) -> Sequence[int]:
-        """Steps 5 and 10."""
+        """Steps 5, 7 and 10."""
         known = draft.referral(self.signed.message.id)  # 5
         if known is not None:
             return self._answer_again(known)
         self.signed.still_valid(draft)
-        self._check_recipients_again(draft)
+        recipients = self._check_recipients_again(draft)
         parent = self._check_links(draft)
-        self.rejected = self.refusal is not None
-        if self.refusal is not None:
-            return self._append(draft, self._rejection(self.refusal), parent)
+        refusal = self._refusal(draft, recipients)  # 7
+        self.rejected = refusal is not None
+        if refusal is not None:
+            return self._append(draft, _rejection(draft.policy, refusal), parent)
         self._check_content(draft)
         return self._append(draft, self._acceptance(draft), parent)  # 10
 
-    def _check_recipients_again(self, draft: Draft) -> None:
-        """Step 6 at its place in the log, where the directory changed meanwhile."""
+    def _check_recipients_again(self, draft: Draft) -> Sequence[MemberEntry]:
+        """Step 6 at its place in the log, where the directory changed meanwhile.
+
+        Returns the recipients as they are there.
+        """
         present = [draft.member(member.name) for member in self.recipients]
-        if any(a is not b for a, b in zip(present, self.recipients, strict=True)):
-            members = [
-                check_recipient(member.name, entry)
-                for member, entry in zip(self.recipients, present, strict=True)
-            ]
-            check_sealed_to(self.sealed_to, members, to_datetime(draft.now_ms))
+        if all(a is b for a, b in zip(present, self.recipients, strict=True)):
+            return self.recipients
+        members = [
+            check_recipient(member.name, entry)
+            for member, entry in zip(self.recipients, present, strict=True)
+        ]
+        check_sealed_to(self.sealed_to, members, to_datetime(draft.now_ms))
+        return members
 
     def _answer_again(self, known: ReferralRow) -> Sequence[int]:
         """The same bytes get the same answer; other bytes under the id get none."""
@@ -188,6 +193,18 @@ class Publication:
                 )
         return parent
 
+    def _refusal(
+        self, draft: Draft, recipients: Sequence[MemberEntry]
+    ) -> Refusal | None:
+        """Step 7: why the policy in force at this place of the log forbids it."""
+        author = draft.member(self.signed.author.name) or self.signed.author
+        return draft.policy.refusal(
+            author.proto,
+            self.signed.message.referral,
+            [member.proto for member in recipients],
+            to_datetime(draft.now_ms),
+        )
+
     def _check_content(self, draft: Draft) -> None:
         """The content is here, or here already; and is no other referral's."""
         digest = self.signed.message.referral.content_digest
@@ -207,28 +224,16 @@ class Publication:
         """Returns the body that accepts it."""
         body = self.signed.message.referral
         due = delivery_deadlines(
-            self.policy.deadlines(body.urgency, body.jurisdiction.code),
+            draft.policy.deadlines(body.urgency, body.jurisdiction.code),
             [member.proto for member in self.recipients],
             to_datetime(draft.now_ms),
         )
         accepted = statement_pb2.Acceptance(
-            policy_version=self.policy.version,
-            policy_digest=self.policy.digest,
+            policy_version=draft.policy.version,
+            policy_digest=draft.policy.digest,
             deadlines=due,
         )
         return {"acceptance": accepted}
-
-    def _rejection(self, refusal: Refusal) -> dict[str, object]:
-        """Returns the body that refuses it."""
-        body = statement_pb2.Rejection(
-            policy_version=self.policy.version,
-            policy_digest=self.policy.digest,
-            rule=refusal.rule,
-            citation=refusal.citation,
-            sentence=refusal.sentence,
-            recipient=refusal.recipient,
-        )
-        return {"rejection": body}
 
     def _append(
         self,
@@ -291,14 +296,12 @@ class Publishing:
         ledger: Ledger,
         store: Store,
         reader: Reader,
-        policy: DisclosurePolicy,
         clock: Clock,
         limits: Limits,
     ) -> None:
         self._ledger = ledger
         self._store = store
         self._reader = reader
-        self._policy = policy
         self._clock = clock
         self._limits = limits
         self._reading_uploads = asyncio.Lock()
@@ -335,16 +338,13 @@ class Publishing:
         now = to_datetime(self._clock.now_ms())
         sealed_to = await self._check_content(body, sending)  # 8
         recipients = self._check_recipients(body, sealed_to, now)  # 6
-        refusal = self._policy.refusal(  # 7
-            caller.entry.proto, body, [member.proto for member in recipients], now
-        )
+        members = [member.proto for member in recipients]
+        self._ledger.policy.refusal(caller.entry.proto, body, members, now)  # 7
         return Publication(
             signed,
             sending,
             recipients,
             sealed_to,
-            self._policy,
-            refusal,
             child_of=child_of,
         )
 
@@ -524,6 +524,19 @@ def require_role(caller: Caller, *roles: vocabulary_pb2.Role.ValueType) -> None:
             "operator of the exchange gives roles",
             metadata={"required": names},
         )
+
+
+def _rejection(policy: DisclosurePolicy, refusal: Refusal) -> dict[str, object]:
+    """Returns the body that refuses it."""
+    body = statement_pb2.Rejection(
+        policy_version=policy.version,
+        policy_digest=policy.digest,
+        rule=refusal.rule,
+        citation=refusal.citation,
+        sentence=refusal.sentence,
+        recipient=refusal.recipient,
+    )
+    return {"rejection": body}
 
 
 def _forbidden(rejection: Logged) -> DisclosureForbiddenError:
