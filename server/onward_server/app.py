@@ -22,6 +22,7 @@ import structlog
 from onward_server import settings
 from onward_server.background import Chores
 from onward_server.config import Config
+from onward_server.exchange.alarming import Alarming
 from onward_server.exchange.auditing import Auditing
 from onward_server.exchange.clock import (
     Clock,
@@ -49,6 +50,7 @@ from onward_server.observing import StorageState, observed
 from onward_server.readiness import ReadinessCheck
 from onward_server.rotation import check_in_force
 from onward_server.services.admin import AdminService
+from onward_server.services.alert import AlertService
 from onward_server.services.audit import AuditService
 from onward_server.services.capability import CapabilityService, capabilities
 from onward_server.services.custody import CustodyService
@@ -333,6 +335,7 @@ def _upkeep(
     return Upkeep(
         basis.ledger,
         domain.referral.erasing,
+        Alarming(basis.ledger, basis.store, basis.clock),
         domain.referral.records,
         certificates,
         quotas,
@@ -353,6 +356,7 @@ def _api_services(basis: Basis, domain: Domain) -> Mapping[str, object]:
     )
     return {
         "onward.v1.ReferralService": ReferralService(referral),
+        "onward.v1.AlertService": AlertService(referral.watching),
         "onward.v1.CustodyService": CustodyService(referral.records),
         "onward.v1.AuditService": AuditService(domain.auditing),
         "onward.v1.LogService": LogService(domain.log),

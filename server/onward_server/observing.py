@@ -12,11 +12,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
-from onward.v1 import vocabulary_pb2
+from onward.core.due import kind_name
+from onward.core.statements import parse_statement
+from onward.v1 import statement_pb2, vocabulary_pb2
 from onward_server import telemetry as names
 from onward_server.storage.contract import (
     Batch,
     DeliveryRow,
+    IntakeRow,
     Loaded,
     Needs,
     ReferralRow,
@@ -26,6 +29,7 @@ from onward_server.storage.contract import (
 from onward_server.telemetry import Telemetry
 
 _RECEIVED = vocabulary_pb2.DELIVERY_STATE_RECEIVED
+_DEADLINES = {"warning": names.WARNINGS, "breach": names.BREACHES}
 
 
 class StorageState:
@@ -110,6 +114,7 @@ class _ObservedWriter:
             telemetry.tell(names.GROUP_SIZE, len(batch.statements))
             self._tell_published(telemetry, batch)
             self._tell_received(telemetry, batch)
+            self._tell_deadlines(telemetry, batch)
 
     def _tell_published(self, telemetry: Telemetry, batch: Batch) -> None:
         """Counts new referrals."""
@@ -133,6 +138,28 @@ class _ObservedWriter:
                 seconds = (delivery.state_ms - referral.accepted_ms) / 1000
                 facts = {names.URGENCY: urgency_name(referral.urgency)}
                 telemetry.tell(names.RECEIVE_LATENCY, seconds, facts)
+
+    def _tell_deadlines(self, telemetry: Telemetry, batch: Batch) -> None:
+        """Counts warnings and breaches."""
+        for row in batch.statements:
+            if row.kind not in _DEADLINES:
+                continue
+            due = getattr(parse_statement(row.jws).message, row.kind).due
+            about = self._about(due, row.referral_id, batch)
+            if not about.test:
+                facts = {
+                    names.DEADLINE: kind_name(due.kind),
+                    names.URGENCY: urgency_name(about.urgency),
+                }
+                telemetry.tell(_DEADLINES[row.kind], 1, facts)
+
+    def _about(
+        self, due: statement_pb2.Due, referral_id: str, batch: Batch
+    ) -> ReferralRow | IntakeRow:
+        """Returns what a deadline is about, which was loaded to say so."""
+        if due.hotline:
+            return batch.intakes[due.hotline, due.intake_number]
+        return batch.referrals.get(referral_id) or self._referrals[referral_id]
 
 
 def urgency_name(urgency: int) -> str:

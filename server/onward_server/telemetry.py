@@ -43,6 +43,7 @@ MEMBER = "onward.member"
 URGENCY = "onward.urgency"
 RESULT = "onward.result"
 STATE = "onward.delivery.state"
+DEADLINE = "onward.deadline"
 TASK = "onward.task"
 
 
@@ -111,6 +112,27 @@ OLDEST_WAITING = Metric(
     "Age of the delivery that has waited longest for its recipient; 0 for none.",
     (URGENCY,),
 )
+WARNINGS = Metric(
+    "onward.deadlines.warnings",
+    Kind.COUNTER,
+    "{warning}",
+    "Warnings in the log: half the time to a deadline was over. Without tests.",
+    (DEADLINE, URGENCY),
+)
+BREACHES = Metric(
+    "onward.deadlines.breaches",
+    Kind.COUNTER,
+    "{breach}",
+    "Breaches in the log: a deadline passed. Without tests.",
+    (DEADLINE, URGENCY),
+)
+ALARMS_LATE = Metric(
+    "onward.deadlines.late",
+    Kind.GAUGE,
+    "s",
+    "For how long a warning or breach has been due that is not in the log yet; a few "
+    "seconds at most when all is well.",
+)
 GROUP_SIZE = Metric(
     "onward.ledger.group.size",
     Kind.HISTOGRAM,
@@ -168,6 +190,9 @@ METRICS: tuple[Metric, ...] = (
     RECEIVE_LATENCY,
     DELIVERIES,
     OLDEST_WAITING,
+    WARNINGS,
+    BREACHES,
+    ALARMS_LATE,
     GROUP_SIZE,
     COMMIT_DURATION,
     COMMIT_FAILURES,

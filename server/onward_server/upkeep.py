@@ -1,4 +1,4 @@
-"""What the exchange does by itself: erasing what is due, and looking after itself."""
+"""What the exchange does by itself: it says and erases what is due, and keeps well."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import structlog
 from onward.v1 import vocabulary_pb2
 from onward_server import telemetry as names
 from onward_server.background import Chore
+from onward_server.exchange.alarming import Alarming
 from onward_server.exchange.clock import Clock, to_datetime
 from onward_server.exchange.erasing import Erasing
 from onward_server.exchange.ledger import Ledger
@@ -38,6 +39,7 @@ class Upkeep:
 
     ledger: Ledger
     erasing: Erasing
+    alarming: Alarming
     records: Records
     certificates: Sequence[Certificates]
     quotas: Quotas
@@ -48,6 +50,7 @@ class Upkeep:
     def chores(self) -> list[Chore]:
         """Returns what is to be done again and again."""
         return [
+            Chore("alarms", 1, self.alarming.turn),
             Chore("readiness", 5, self.readiness.examine),
             Chore("certificates", 10, self.watch_certificates),
             Chore("gauges", 15, self.gauge),
@@ -73,6 +76,7 @@ class Upkeep:
         """Tells what there is, and what waits."""
         tell, now = self.telemetry.tell, self.clock.now_ms()
         tell(names.LOG_SIZE, self.ledger.head().size)
+        tell(names.ALARMS_LATE, await self.alarming.late())
         tell(names.STREAMS_OPEN, self.quotas.taken(Place.STREAM))
         status = await self.records.status()
         for state, name in _DELIVERY_STATES.items():
