@@ -8,10 +8,12 @@
     id with other bytes is refused. For ever, not in a window.
 6.  The recipients exist, are active, and have the content keys for which the content
     is sealed.
-7.  The disclosure policy allows it. If not, the refusal is signed and logged.
+7.  The disclosure policy allows it, perhaps for a time only. If not, the refusal is
+    signed and logged.
 8.  The content is the one whose digest was signed.
 9.  ``seen`` is a checkpoint of ours, and the time is plausible.
-10. Referral, acceptance and deliveries are appended.
+10. The intakes that it answers move on; referral, acceptance and deliveries are
+    appended.
 11. The recipients are woken (by the ledger, after the commit).
 
 Steps 1 to 4, 6, 8 and 9 are verified outside the ledger, so that they cost its one
@@ -53,13 +55,16 @@ from onward_server.exchange.clock import Clock, timestamp_ms, to_datetime
 from onward_server.exchange.deadlines import delivery_deadlines
 from onward_server.exchange.directory import Caller
 from onward_server.exchange.draft import Draft
+from onward_server.exchange.ending import end_ms
 from onward_server.exchange.ledger import Ledger
 from onward_server.exchange.limits import Limits
+from onward_server.exchange.passing_on import answered, pass_on
 from onward_server.exchange.policy import DisclosurePolicy, Refusal
 from onward_server.exchange.reading import Reader, Signed
 from onward_server.exchange.receipts import Logged
 from onward_server.storage.contract import (
     DeliveryRow,
+    IntakeRow,
     Needs,
     ReferralRow,
     Store,
@@ -124,12 +129,13 @@ class Publication:
 
     @property
     def needs(self) -> Needs:
-        """The referral itself, those it links to, and its content."""
-        message = self.signed.message
-        linked = {link.referral_id for link in message.referral.links}
+        """The referral itself, what it links to and answers, and its content."""
+        message, body = self.signed.message, self.signed.message.referral
+        linked = {link.referral_id for link in body.links}
         return Needs(
             referrals={message.id} | linked,
-            contents={message.referral.content_digest},
+            contents={body.content_digest},
+            intakes={(message.issuer, number) for number in body.intake_numbers},
         )
 
     def plan(self, draft: Draft) -> Sequence[int]:
@@ -140,12 +146,18 @@ class Publication:
         self.signed.still_valid(draft)
         recipients = self._check_recipients_again(draft)
         parent = self._check_links(draft)
+        body = self.signed.message.referral
+        intakes = answered(draft, self.signed.author.name, body)
+        places = _places(body, intakes, parent)
         refusal = self._refusal(draft, recipients)  # 7
         self.rejected = refusal is not None
         if refusal is not None:
-            return self._append(draft, _rejection(draft.policy, refusal), parent)
+            answer = _rejection(draft.policy, refusal)
+            return self._append(draft, answer, parent, places)
         self._check_content(draft)
-        return self._append(draft, self._acceptance(draft), parent)  # 10
+        pass_on(draft, intakes, (member.proto.kind for member in recipients))
+        answer = self._acceptance(draft)
+        return self._append(draft, answer, parent, places)  # 10
 
     def _check_recipients_again(self, draft: Draft) -> Sequence[MemberEntry]:
         """Step 6 at its place in the log, where the directory changed meanwhile.
@@ -240,12 +252,11 @@ class Publication:
         draft: Draft,
         answer: dict[str, object],
         parent: ReferralRow | None,
+        places: tuple[str, ...],
     ) -> Sequence[int]:
         """Step 10: referral and answer, and a delivery for each recipient."""
         message, body = self.signed.message, self.signed.message.referral
         watchers = (message.issuer, *(parent.watchers if parent else ()))
-        above = parent.places if parent else ()
-        places = tuple(dict.fromkeys([body.jurisdiction.code, *above]))
         log_index = draft.log(self.signed.statement, places=places, watchers=watchers)
         said = draft.say(
             referral_id=message.id, previous=self.signed.statement.digest, **answer
@@ -264,7 +275,9 @@ class Publication:
                 urgency=body.urgency,
                 jurisdiction=body.jurisdiction.code,
                 accepted_ms=draft.now_ms,
-                expire_ms=timestamp_ms(body.expire_time),
+                expire_ms=end_ms(
+                    draft.policy, self.signed.author, body, self.recipients
+                ),
                 content_digest=b"" if self.rejected else body.content_digest,
                 content_size=body.content_size,
                 erased=False,
@@ -543,6 +556,20 @@ def _forbidden(rejection: Logged) -> DisclosureForbiddenError:
     """Returns the error that carries a logged rejection."""
     message = parse_statement(rejection.jws).message
     return DisclosureForbiddenError(rejection, message.rejection)
+
+
+def _places(
+    body: statement_pb2.Referral,
+    intakes: Sequence[IntakeRow],
+    parent: ReferralRow | None,
+) -> tuple[str, ...]:
+    """Returns whose auditors may see a referral.
+
+    Who sees an intake sees how it ended as well, wherever the referral points to.
+    """
+    answers = [row.jurisdiction for row in intakes]
+    above = parent.places if parent else ()
+    return tuple(dict.fromkeys([body.jurisdiction.code, *answers, *above]))
 
 
 def _sealed_to(message: content_pb2.SealedContent) -> SealedTo:

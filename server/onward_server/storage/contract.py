@@ -79,8 +79,8 @@ class ReferralRow:
         watchers: who may see all of its custody: its publisher, then the publishers of
             the referrals that it was transferred from, nearest first.
         parent_id: the referral that it was transferred from, or empty.
-        places: its jurisdiction's code, then those of the referrals that it was
-            transferred from: whose auditors may see it.
+        places: its jurisdiction's code, then those of the intakes that it answers and
+            of the referrals that it was transferred from: whose auditors may see it.
     """
 
     referral_id: str
