@@ -27,6 +27,7 @@ from onward.core.statements import (
     statement_digest,
 )
 from onward.v1 import directory_pb2, statement_pb2, vocabulary_pb2
+from onward_server.exchange.alarming import Alarming
 from onward_server.exchange.auditing import Auditing
 from onward_server.exchange.clock import to_timestamp
 from onward_server.exchange.delivering import Delivering
@@ -163,6 +164,7 @@ class World:
         self.parties: dict[str, Party] = {}
         reader = Reader(ledger, clock, self.limits)
         self.publishing = Publishing(ledger, store, reader, clock, self.limits)
+        self.alarming = Alarming(ledger, store, clock)
         self.erasing = Erasing(ledger, store, clock, self.limits)
         self.submission = Submission(
             ledger, store, reader, self.publishing, self.erasing
