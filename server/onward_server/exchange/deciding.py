@@ -21,14 +21,13 @@ from onward.core.errors import (
     OnwardError,
     Reason,
     StateError,
-    UnknownError,
 )
 from onward.core.statements import (
     SignedStatement,
     UnverifiedStatement,
     parse_statement,
 )
-from onward.v1 import statement_pb2, vocabulary_pb2
+from onward.v1 import statement_pb2
 from onward_server.exchange import duties
 from onward_server.exchange.alarming import tell_intake
 from onward_server.exchange.clock import timestamp_ms, to_datetime
@@ -36,6 +35,7 @@ from onward_server.exchange.directory import Caller
 from onward_server.exchange.draft import Draft
 from onward_server.exchange.intakes import original_entry, require_hotline
 from onward_server.exchange.ledger import Ledger
+from onward_server.exchange.linking import same_intake, same_referral
 from onward_server.exchange.passing_on import intake_unknown
 from onward_server.exchange.policy import Refusal
 from onward_server.exchange.reading import Reader, Signed
@@ -43,7 +43,6 @@ from onward_server.exchange.receipts import Logged
 from onward_server.storage.contract import (
     IntakeRow,
     Needs,
-    ReferralRow,
     Store,
     intake_subject,
 )
@@ -58,7 +57,6 @@ _EVENTS: Final = MappingProxyType(
         "link": intakes.Event.DUPLICATE,
     }
 )
-_DUPLICATE: Final = vocabulary_pb2.INTAKE_STATE_DUPLICATE
 
 
 class WithholdingForbiddenError(StateError):
@@ -184,12 +182,10 @@ def _hold(_: Decision, draft: Draft, row: IntakeRow) -> IntakeRow:
 
 def _link(decision: Decision, draft: Draft, row: IntakeRow) -> IntakeRow:
     """A duplicate: it ends, and the tip that it repeats goes its own way."""
-    same = decision.signed.message.link
-    if same.same_as_referral_id:
-        test = _linked_referral(decision, draft).test
-    else:
-        test = _linked_intake(decision, draft).test
-    if test != row.test:
+    message = decision.signed.message
+    of_referral = bool(message.link.same_as_referral_id)
+    same = (same_referral if of_referral else same_intake)(draft, message)
+    if same.test != row.test:
         raise MalformedError(
             f"intake {row.number} and what it would repeat are not both tests, or both "
             "tips; a test repeats a test, and nothing else does",
@@ -202,47 +198,6 @@ _FOLLOWS: Final[Mapping[str, Callable[[Decision, Draft, IntakeRow], IntakeRow]]]
     MappingProxyType({"withholding": _withhold, "hold": _hold, "link": _link})
 )
 """What follows from each kind for the intake, already in its new state."""
-
-
-def _linked_intake(decision: Decision, draft: Draft) -> IntakeRow:
-    """Returns the earlier intake that a link names, which is no duplicate itself."""
-    message, link = decision.signed.message, decision.signed.message.link
-    field = "link.same_as_intake_number"
-    row = draft.intake(message.issuer, link.same_as_intake_number)
-    if row is None or row.digest != link.same_as or row.number >= link.intake_number:
-        raise intake_unknown(link.same_as_intake_number, field)
-    if row.state == _DUPLICATE:
-        raise StateError(
-            Reason.ERROR_REASON_INTAKE_DECIDED,
-            f"intake {row.number} is a duplicate itself; name the tip that it repeats",
-            field=field,
-            metadata={"state": intakes.state_name(row.state)},
-        )
-    return row
-
-
-def _linked_referral(decision: Decision, draft: Draft) -> ReferralRow:
-    """Returns the referral that a link names; the hotline is a party to it."""
-    message, link = decision.signed.message, decision.signed.message.link
-    row = draft.referral(link.same_as_referral_id)
-    if (
-        row is None
-        or row.rejected
-        or row.digest != link.same_as
-        or not is_party(draft, row, message.issuer)
-    ):
-        raise UnknownError(
-            Reason.ERROR_REASON_REFERRAL_UNKNOWN,
-            f"link names {link.same_as_referral_id}, which is not a referral with that "
-            "digest to which you are a party",
-            field="link.same_as_referral_id",
-        )
-    return row
-
-
-def is_party(draft: Draft, row: ReferralRow, name: str) -> bool:
-    """Returns whether a member published a referral, watches it, or received it."""
-    return name in row.watchers or draft.delivery(row.referral_id, name) is not None
 
 
 def _hold_forbidden(row: IntakeRow, why: str) -> StateError:
@@ -292,6 +247,11 @@ class Deciding:
         signed = await self._reader.verify(caller, statement)
         kind = statement.body_kind
         number: int = getattr(statement.message, kind).intake_number
+        if not number:
+            raise MalformedError(
+                "a link of two referrals is sent with SubmitStatement",
+                field="link.intake_number",
+            )
         row = await self._store.intake(caller.name, number)
         if row is None:
             raise intake_unknown(number, f"{kind}.intake_number")

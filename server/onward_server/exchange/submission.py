@@ -1,4 +1,4 @@
-"""Statements about a referral: by its recipients, and the publisher's retraction.
+"""Statements about a referral: of its recipients, of its publisher, and links.
 
 One way for all of them. What each kind requires is not code here but three tables of
 ``onward.core.custody``: who signs it, what it answers, and in which state it may come.
@@ -6,8 +6,9 @@ One way for all of them. What each kind requires is not code here but three tabl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from onward.core import custody
 from onward.core.errors import (
@@ -23,6 +24,7 @@ from onward_server.exchange.directory import Caller
 from onward_server.exchange.draft import Draft
 from onward_server.exchange.erasing import Erasing
 from onward_server.exchange.ledger import Ledger
+from onward_server.exchange.linking import is_party, same_referral
 from onward_server.exchange.moving import moved, referral_unknown
 from onward_server.exchange.publishing import (
     Publication,
@@ -40,15 +42,36 @@ from onward_server.storage.contract import (
     Store,
 )
 
-_BY_MEMBERS = {custody.Signer.RECIPIENT, custody.Signer.PUBLISHER}
-KINDS = frozenset(
-    kind for kind, signer in custody.SIGNERS.items() if signer in _BY_MEMBERS
-) - {"referral"}
-"""The kinds of statement that members submit."""
-
 _REFERRAL = frozenset({"referral"})
 _PUBLISHER = vocabulary_pb2.ROLE_PUBLISHER
 _RECIPIENT = vocabulary_pb2.ROLE_RECIPIENT
+
+_ROLES = MappingProxyType(
+    {
+        custody.Signer.PUBLISHER: (_PUBLISHER,),
+        custody.Signer.RECIPIENT: (_RECIPIENT,),
+        custody.Signer.PARTY: (_PUBLISHER, _RECIPIENT),
+    }
+)
+"""By who signs a kind of statement: the roles of which one is needed."""
+
+_PARTIES: Mapping[custody.Signer, Callable[[Draft, ReferralRow, str], bool]] = (
+    MappingProxyType(
+        {
+            custody.Signer.PUBLISHER: lambda _, row, name: row.publisher == name,
+            custody.Signer.RECIPIENT: lambda draft, row, name: (
+                draft.delivery(row.referral_id, name) is not None
+            ),
+            custody.Signer.PARTY: is_party,
+        }
+    )
+)
+"""By who signs a kind of statement: whether a member is that party of a referral."""
+
+KINDS = frozenset(
+    kind for kind, signer in custody.SIGNERS.items() if signer in _ROLES
+) - {"referral"}
+"""The kinds of statement that members submit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +91,11 @@ class Entry:
 
     @property
     def needs(self) -> Needs:
-        """The referral, the statement answered, and what a child needs."""
+        """The referral, the statement answered, and what a link or a child needs."""
         message, digest = self.signed.message, self.signed.statement.digest
         needs = Needs(
-            referrals={message.referral_id}, digests={digest, message.previous}
+            referrals={message.referral_id, message.link.same_as_referral_id} - {""},
+            digests={digest, message.previous},
         )
         if self.child is not None:
             needs.add(self.child.needs)
@@ -109,18 +133,29 @@ class Entry:
             draft.put_delivery(delivery)
         if self.signed.statement.body_kind == "retraction":
             draft.put_referral(replace(referral, retracted=True))
+        issuer = self.signed.message.issuer
+        by_watcher = self._signer is not custody.Signer.RECIPIENT and (
+            issuer in referral.watchers
+        )
         return draft.log(
             self.signed.statement,
             places=referral.places,
-            subject="" if self._by_publisher else self.signed.message.issuer,
-            watchers=referral.watchers,
+            subject="" if by_watcher else issuer,
+            watchers=self._watchers(draft, referral),
         )
 
     @property
-    def _by_publisher(self) -> bool:
-        """Whether the publisher, and not a recipient, says this."""
-        kind = self.signed.statement.body_kind
-        return custody.SIGNERS[kind] is custody.Signer.PUBLISHER
+    def _signer(self) -> custody.Signer:
+        """Which party says this."""
+        return custody.SIGNERS[self.signed.statement.body_kind]
+
+    def _watchers(self, draft: Draft, referral: ReferralRow) -> Iterable[str]:
+        """Returns who hears of it: of a link, those of both referrals."""
+        message = self.signed.message
+        if not message.HasField("link"):
+            return referral.watchers
+        other = same_referral(draft, message)
+        return dict.fromkeys([*referral.watchers, *other.watchers])
 
     def _plan_child(self, draft: Draft) -> Sequence[int]:
         """Plans a transfer's child referral together with the transfer."""
@@ -138,12 +173,8 @@ class Entry:
         """Returns the referral, if the issuer is the party that says this kind."""
         message = self.signed.message
         row = draft.referral(message.referral_id)
-        party = row is not None and (
-            row.publisher == message.issuer
-            if self._by_publisher
-            else draft.delivery(row.referral_id, message.issuer) is not None
-        )
-        if row is None or row.rejected or not party:
+        is_signer = _PARTIES[self._signer]
+        if row is None or row.rejected or not is_signer(draft, row, message.issuer):
             raise referral_unknown(message.referral_id)
         return row
 
@@ -169,7 +200,8 @@ class Entry:
         """Returns the deliveries as they are after this statement."""
         message = self.signed.message
         event = custody.event_of(message)
-        assert event is not None  # noqa: S101 - every kind of KINDS is an event
+        if event is None:  # a remark
+            return []
         if event in custody.WHOLE_REFERRAL:
             concerned = draft.deliveries(referral.referral_id)
         else:
@@ -219,7 +251,10 @@ class Submission:
             OnwardError: it is refused; nothing was logged, of a child neither.
         """
         statement = self._reader.parse(jws, KINDS)
-        require_role(caller, _role_of(statement))
+        require_role(caller, *_ROLES[custody.SIGNERS[statement.body_kind]])
+        if statement.message.link.intake_number:
+            msg = "a link of an intake is sent with DecideIntake"
+            raise MalformedError(msg, field="link.intake_number")
         if (child is None) == (statement.body_kind == "transfer"):
             msg = "a transfer, and nothing else, is sent with its child referral"
             raise MalformedError(msg, field="child")
@@ -261,6 +296,9 @@ class Submission:
         if not any(link.referral_id == parent for link in links):
             msg = "the child referral must link to its parent with TRANSFER_OF"
             raise MalformedError(msg, field="child.referral.links")
+        if statement.message.referral.intake_numbers:
+            msg = "a child referral answers no intake: its parent did"
+            raise MalformedError(msg, field="child.referral.intake_numbers")
         return await self._publishing.verify(caller, statement, child, child_of=parent)
 
     async def _original(
@@ -276,9 +314,3 @@ class Submission:
         parsed = self._reader.parse(child.jws, _REFERRAL)
         published = await self._publishing.original(caller, parsed)
         return Submitted(logged, published) if published else None
-
-
-def _role_of(statement: UnverifiedStatement) -> vocabulary_pb2.Role.ValueType:
-    """Returns the role that a kind of statement needs."""
-    by = custody.SIGNERS[statement.body_kind]
-    return _PUBLISHER if by is custody.Signer.PUBLISHER else _RECIPIENT
