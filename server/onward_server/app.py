@@ -37,6 +37,7 @@ from onward_server.exchange.gate import Gate
 from onward_server.exchange.guard import Guard
 from onward_server.exchange.ledger import Ledger
 from onward_server.exchange.log_reader import LogReader
+from onward_server.exchange.policies import Policies
 from onward_server.exchange.publishing import Publishing
 from onward_server.exchange.quotas import Quotas
 from onward_server.exchange.reading import Reader
@@ -58,6 +59,7 @@ from onward_server.services.directory import DirectoryService
 from onward_server.services.enrollment import EnrollmentService
 from onward_server.services.health import Readiness
 from onward_server.services.log import LogService
+from onward_server.services.policy import PolicyService
 from onward_server.services.referral import ReferralDomain, ReferralService
 from onward_server.services.server import Surroundings, make_server
 from onward_server.services.tls import Certificates
@@ -93,6 +95,7 @@ class Domain:
     registry: Registry
     enrolment: Enrolment
     log: LogReader
+    policies: Policies
     auditing: Auditing
 
 
@@ -212,6 +215,7 @@ class App:
         """
         await self.ledger.start()
         await check_in_force(self._basis.store, self._basis.material)
+        await self._domain.policies.begin()
         for server in self._ports.servers:
             await server.start()
         upkeep = self._ports.upkeep
@@ -280,6 +284,7 @@ def _domain(basis: Basis) -> Domain:
         Registry(ledger, store, issuing, clock),
         Enrolment(ledger, store, issuing, clock),
         LogReader(ledger, store),
+        Policies(ledger, store),
         Auditing(ledger, store),
     )
 
@@ -362,7 +367,8 @@ def _api_services(basis: Basis, domain: Domain) -> Mapping[str, object]:
         "onward.v1.LogService": LogService(domain.log),
         "onward.v1.DirectoryService": DirectoryService(registry),
         "onward.v1.CapabilityService": CapabilityService(told),
+        "onward.v1.PolicyService": PolicyService(domain.policies),
         "onward.v1.AdminService": AdminService(
-            registry, referral.erasing, referral.records
+            registry, referral.erasing, referral.records, domain.policies
         ),
     }

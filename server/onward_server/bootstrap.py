@@ -50,6 +50,7 @@ from onward_server.exchange.genesis import GenesisChange
 from onward_server.exchange.guard import Guard
 from onward_server.exchange.issuing import Issuing
 from onward_server.exchange.ledger import Ledger
+from onward_server.exchange.policies import Policies
 from onward_server.exchange.registry import Registry
 from onward_server.material import Material, load_material, make_issuing
 from onward_server.renewal import home_settings, renew_server_certificate
@@ -136,6 +137,7 @@ async def found(founding: Founding, clock: Clock | None, entropy: Entropy) -> Fo
         async with open_ledger(config, material, clock, entropy) as (store, ledger):
             vkey = material.log_signer.vkey.format()
             await ledger.apply(GenesisChange(material.statement_key.public, vkey))
+            await Policies(ledger, store).begin()
             home = directory / OPERATOR_HOME
             await _enrol_operator(config, ledger, store, issuing, clock, operator, home)
         text = config_pages.commented_toml(chosen)

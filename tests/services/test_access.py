@@ -47,6 +47,7 @@ EXPECTED = {
     },
     "onward.v1.CustodyService": {"GetBundle": "pra", "ListChains": "a"},
     "onward.v1.AuditService": {"ExportStatements": "a", "ListAuditAccess": "pr"},
+    "onward.v1.PolicyService": {"GetPolicy": "prao", "ListPolicyChanges": "prao"},
     "onward.v1.LogService": {
         "GetCheckpoint": "prao",
         "GetReceipt": "prao",
@@ -69,6 +70,7 @@ EXPECTED = {
         "RevokeKey": "o",
         "RevokeCertificate": "o",
         "EraseReferralContent": "o",
+        "ApplyPolicy": "o",
         "GetStatus": "o",
     },
     "grpc.health.v1.Health": {"Check": "*", "List": "*", "Watch": "*"},

@@ -31,6 +31,7 @@ async def test_a_member_sees_every_service_of_the_port(service: Service) -> None
         "onward.v1.CustodyService",
         "onward.v1.DirectoryService",
         "onward.v1.LogService",
+        "onward.v1.PolicyService",
         "onward.v1.ReferralService",
     }
 

@@ -37,6 +37,7 @@ from onward_server.exchange.erasing import Erasing
 from onward_server.exchange.guard import Guard
 from onward_server.exchange.ledger import Ledger
 from onward_server.exchange.limits import Limits
+from onward_server.exchange.policies import Policies
 from onward_server.exchange.publishing import Publishing, Sending
 from onward_server.exchange.reading import Reader
 from onward_server.exchange.records import Records
@@ -172,6 +173,7 @@ class World:
         self.delivering = Delivering(ledger, store, clock, os.urandom, self.limits)
         self.watching = Watching(ledger, store, clock, self.limits)
         self.records = Records(ledger, store)
+        self.policies = Policies(ledger, store)
         self.auditing = Auditing(ledger, store)
 
     async def join(self, party: Party) -> Party:

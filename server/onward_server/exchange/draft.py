@@ -10,6 +10,7 @@ half of another.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ from onward.core.statements import (
 from onward.v1 import directory_pb2, statement_pb2
 from onward_server.exchange.clock import Entropy, to_timestamp
 from onward_server.exchange.directory import Directory, Registration
-from onward_server.exchange.policy import DisclosurePolicy
+from onward_server.exchange.policy import DisclosurePolicy, PolicyInForce
 from onward_server.storage.contract import (
     EVERYBODY,
     Batch,
@@ -31,6 +32,7 @@ from onward_server.storage.contract import (
     IntakeRow,
     Loaded,
     MemberRow,
+    PolicyRow,
     ReferralRow,
     StatementRow,
     TokenRow,
@@ -53,7 +55,7 @@ class View:
     Args:
         loaded: the stored state of what is needed.
         directory: the present entries.
-        policy: the one in force.
+        in_force: the policy.
         voice: signs the exchange's own statements.
         seen: the newest checkpoint, None only for the log's first entry.
         size: the log's size before this commit.
@@ -64,7 +66,7 @@ class View:
         self,
         loaded: Loaded,
         directory: Directory,
-        policy: DisclosurePolicy,
+        in_force: PolicyInForce,
         voice: Voice,
         seen: statement_pb2.Seen | None,
         size: int,
@@ -72,7 +74,7 @@ class View:
     ) -> None:
         self.loaded = loaded
         self.directory = directory
-        self.policy = policy
+        self.in_force = in_force
         self.voice = voice
         self.seen = seen
         self.size = size
@@ -95,7 +97,7 @@ class View:
         mine.members |= its.members
         mine.tokens |= its.tokens
         mine.policies += its.policies
-        self.policy = draft.policy
+        self.in_force = draft.in_force
         self.registrations |= draft.registrations
         self.by_digest |= {row.digest: row for row in its.statements}
         self.content_owners |= {
@@ -108,7 +110,7 @@ class Draft:
 
     def __init__(self, view: View) -> None:
         self._view = view
-        self._policy: DisclosurePolicy | None = None
+        self._in_force: PolicyInForce | None = None
         self.batch = Batch()
         self.registrations: dict[str, Registration] = {}
 
@@ -127,7 +129,12 @@ class Draft:
     @property
     def policy(self) -> DisclosurePolicy:
         """The policy in force at this place of the log."""
-        return self._policy or self._view.policy
+        return self.in_force.policy
+
+    @property
+    def in_force(self) -> PolicyInForce:
+        """The same, with the statement that put it in force."""
+        return self._in_force or self._view.in_force
 
     def referral(self, referral_id: str) -> ReferralRow | None:
         """A referral that was declared as needed."""
@@ -342,5 +349,23 @@ class Draft:
         )
         self.batch.members[member.name] = MemberRow(
             member.name, member.SerializeToString(), index
+        )
+        return index
+
+    def change_policy(self, policy: DisclosurePolicy, requested_by: str) -> int:
+        """Logs that this policy is in force from here on; returns the log index."""
+        statement = self.say(
+            previous=self.in_force.digest,
+            policy_change=statement_pb2.PolicyChange(
+                policy_version=policy.version,
+                policy_digest=policy.digest,
+                requested_by=requested_by,
+            ),
+        )
+        index = self.log(statement, places=EVERYBODY)
+        self._in_force = PolicyInForce(policy, index, statement.digest)
+        files = json.dumps(dict(policy.policy_set.files), ensure_ascii=False)
+        self.batch.policies.append(
+            PolicyRow(index, policy.digest, policy.version, files)
         )
         return index

@@ -28,6 +28,7 @@ cannot fork the log: the one that lost sees it, reads the head, and fails its ch
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -38,7 +39,14 @@ import structlog
 
 from onward.core.checkpoints import Checkpoint
 from onward.core.directory import MemberEntry
-from onward.core.errors import OnwardError, QuotaError, Reason, UnavailableError
+from onward.core.errors import (
+    MalformedError,
+    OnwardError,
+    QuotaError,
+    Reason,
+    StateError,
+    UnavailableError,
+)
 from onward.core.merkle import leaf_hash
 from onward.core.notes import NoteSigner, sign_note
 from onward.core.tiles import edge_tiles
@@ -49,7 +57,7 @@ from onward_server.exchange.directory import Directory, Registration
 from onward_server.exchange.draft import Draft, View, Voice
 from onward_server.exchange.guard import Guard
 from onward_server.exchange.hub import Hub
-from onward_server.exchange.policy import DisclosurePolicy
+from onward_server.exchange.policy import DisclosurePolicy, PolicyInForce
 from onward_server.exchange.receipts import Logged, Receipts, receipt_text
 from onward_server.storage.contract import (
     CheckpointRow,
@@ -130,7 +138,7 @@ class Ledger:
 
     Attributes:
         directory: the present members.
-        policy: the one in force.
+        in_force: the policy, and the statement that put it in force.
         hub: wakes streams after commits.
         receipts: receipts of earlier entries.
         origin: the log's origin.
@@ -145,7 +153,7 @@ class Ledger:
         guard: Guard,
     ) -> None:
         self.directory = Directory()
-        self.policy = DisclosurePolicy.load_default()
+        self.in_force = PolicyInForce(DisclosurePolicy.load_default())
         self.hub = Hub()
         self.receipts = Receipts(store)
         self.origin = signer.name
@@ -171,12 +179,13 @@ class Ledger:
 
         Raises:
             StateError: the database is older than what was signed, or has another
-                history; nothing may be signed.
+                history; or this release cannot use its policy. Nothing may be signed.
             UnavailableError: the database cannot be read.
         """
         await self._read_head()
         await self._check_guard()
         await self._read_directory()
+        await self._read_policy()
         self._writer_task = asyncio.create_task(self._write(), name="ledger")
         await self.write(lambda writer: writer.release_all())
 
@@ -202,6 +211,27 @@ class Ledger:
             )
             for row in members
         )
+
+    async def _read_policy(self) -> None:
+        """Takes the policy in force from the database, if another one is.
+
+        Raises:
+            StateError: POLICY_INVALID: this release cannot use it.
+        """
+        row = await self._store.policy(b"")
+        if row is None or row.log_index == self.in_force.log_index:
+            return
+        (change,) = await self._store.statements([row.log_index])
+        try:
+            policy = DisclosurePolicy.load_logged(json.loads(row.files))
+        except MalformedError as error:
+            raise StateError(
+                error.reason,
+                f"the policy set in force, {row.version}, is none that this release "
+                f"can use: {error.message}. Start the release before, and apply a set "
+                "that suits both",
+            ) from error
+        self.in_force = PolicyInForce(policy, row.log_index, change.digest)
 
     async def _check_guard(self) -> None:
         """Compares the database with what was signed last."""
@@ -244,6 +274,11 @@ class Ledger:
                     asyncio.get_running_loop().create_future(),
                 )
             )
+
+    @property
+    def policy(self) -> DisclosurePolicy:
+        """The policy in force."""
+        return self.in_force.policy
 
     @property
     def entropy(self) -> Entropy:
@@ -381,7 +416,7 @@ class Ledger:
         view = View(
             loaded,
             self.directory,
-            self.policy,
+            self.in_force,
             self._voice,
             self.seen() if self._head else None,
             self._tree.size,
@@ -426,7 +461,7 @@ class Ledger:
             self._move_on(tree, head)
             self._remember(committed)
         self.directory.apply(view.registrations.values())
-        self.policy = view.policy
+        self.in_force = view.in_force
         for job in jobs:
             _resolve(job.result, (committed, job.answer))
         self.hub.wake(_concerned(view))
@@ -483,6 +518,7 @@ class Ledger:
             )
         if moved:
             await self._read_directory()
+            await self._read_policy()
             self.hub.wake_all()
         self._head = head
         self._unsure = False

@@ -46,6 +46,7 @@ from onward_server.exchange.policy_set import (
     POLICY_ERROR,
     PolicySet,
     Rule,
+    read_logged_policy_set,
     read_policy_set,
 )
 
@@ -111,6 +112,16 @@ class DisclosurePolicy:
     def load_default(cls) -> Self:
         """Loads the set that comes with the exchange."""
         return cls.load(read_policy_files(default_policy_folder()))
+
+    @classmethod
+    def load_logged(cls, texts: Mapping[str, str]) -> Self:
+        """Loads a set that was put in force, perhaps by an earlier release.
+
+        Raises:
+            PolicyInvalidError: this release cannot use it; see
+                :func:`read_logged_policy_set`.
+        """
+        return cls(read_logged_policy_set(texts))
 
     @classmethod
     def load(cls, texts: Mapping[str, str]) -> Self:
@@ -203,6 +214,20 @@ class DisclosurePolicy:
         entries = {party.name: party.entity() for party in parties}
         text = json.dumps(list(entries.values()))
         return cedarpy.Entities.from_json_str(text, self.policy_set.schema)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyInForce:
+    """The policy at one place of the log, and the statement that put it in force.
+
+    Attributes:
+        log_index: of the ``PolicyChange``; -1 where none is logged yet.
+        digest: of that statement; empty where none is logged yet.
+    """
+
+    policy: DisclosurePolicy
+    log_index: int = -1
+    digest: bytes = b""
 
 
 def _no_permission(facts: Facts | WithholdingFacts, rules: Sequence[Rule]) -> Rule:

@@ -121,12 +121,25 @@ def read_policy_set(texts: Mapping[str, str]) -> PolicySet:
             names the file and the rule.
     """
     files = check_policy_files(texts)
-    if files[SCHEMA] != (default_policy_folder() / SCHEMA).read_text("utf-8"):
+    if files[SCHEMA] != _schema_of_release():
         raise PolicyInvalidError(
             f"{SCHEMA} of the policy set is not that of this release; copy it from "
             "the default set, and check the rules against it"
         )
-    schema = cedarpy.Schema.from_str(files[SCHEMA])
+    return read_logged_policy_set(files)
+
+
+def read_logged_policy_set(texts: Mapping[str, str]) -> PolicySet:
+    """Reads a set that was put in force, perhaps by an earlier release.
+
+    Its rules are checked against the facts that this release has, which may be more
+    than those that its own schema describes.
+
+    Raises:
+        PolicyInvalidError: as :func:`read_policy_set`, but for the schema.
+    """
+    files = check_policy_files(texts)
+    schema = cedarpy.Schema.from_str(_schema_of_release())
     default = _policies(DEFAULT_RULES, files[DEFAULT_RULES], schema)
     own = {
         code: _policies(name, text, schema)
@@ -150,6 +163,11 @@ def read_policy_set(texts: Mapping[str, str]) -> PolicySet:
         deadlines=parse_deadlines(files[DEADLINES]),
         schema=schema,
     )
+
+
+def _schema_of_release() -> str:
+    """Returns the facts that this release knows."""
+    return (default_policy_folder() / SCHEMA).read_text("utf-8")
 
 
 def _rules(policies: Mapping[str, CedarJson]) -> Rules:

@@ -115,6 +115,10 @@ RULES: Mapping[str, Rule] = MappingProxyType(
                 "ExportStatements": Rule(_AUDITOR, _STATEMENTS, place=_STREAM),
                 "ListAuditAccess": Rule(_PARTY),
             },
+            "onward.v1.PolicyService": {
+                "GetPolicy": Rule(MEMBER),
+                "ListPolicyChanges": Rule(MEMBER),
+            },
             "onward.v1.LogService": {
                 "GetCheckpoint": Rule(MEMBER),
                 "GetReceipt": Rule(MEMBER),
@@ -137,6 +141,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
                 "RevokeKey": Rule(_OPERATOR, _STATEMENTS),
                 "RevokeCertificate": Rule(_OPERATOR, _STATEMENTS),
                 "EraseReferralContent": Rule(_OPERATOR, _STATEMENTS),
+                "ApplyPolicy": Rule(_OPERATOR, _STATEMENTS),
                 "GetStatus": Rule(_OPERATOR),
             },
             "onward.v1.EnrollmentService": {

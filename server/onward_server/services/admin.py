@@ -6,6 +6,8 @@ from onward.core.errors import MalformedError
 from onward.v1 import admin_pb2, admin_pb2_grpc
 from onward_server.exchange.clock import to_timestamp
 from onward_server.exchange.erasing import Erasing
+from onward_server.exchange.policies import Policies
+from onward_server.exchange.policy_files import PolicyInvalidError
 from onward_server.exchange.records import Records
 from onward_server.exchange.registry import Registry
 from onward_server.services import calls, convert
@@ -18,10 +20,17 @@ _MAX_CITATION = 200
 class AdminService(admin_pb2_grpc.AdminServiceServicer):
     """See ``proto/onward/v1/admin.proto``."""
 
-    def __init__(self, registry: Registry, erasing: Erasing, records: Records) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        erasing: Erasing,
+        records: Records,
+        policies: Policies,
+    ) -> None:
         self._registry = registry
         self._erasing = erasing
         self._records = records
+        self._policies = policies
 
     async def AddMember(
         self, request: admin_pb2.AddMemberRequest, context: Context
@@ -98,6 +107,19 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         return admin_pb2.EraseReferralContentResponse(
             erasure=convert.to_logged_statement(erasure)
         )
+
+    async def ApplyPolicy(
+        self, request: admin_pb2.ApplyPolicyRequest, context: Context
+    ) -> admin_pb2.ApplyPolicyResponse:
+        """Puts a policy set in force."""
+        check_digest(request.replaces_digest, "replaces_digest")
+        texts = {file.name: file.text for file in request.files}
+        if len(texts) != len(request.files):
+            raise PolicyInvalidError("two files of the policy set have the same name")
+        change = await self._policies.apply(
+            calls.caller(), texts, request.replaces_digest
+        )
+        return admin_pb2.ApplyPolicyResponse(change=convert.to_logged_statement(change))
 
     async def GetStatus(
         self, request: admin_pb2.GetStatusRequest, context: Context

@@ -22,6 +22,7 @@ from onward.v1 import (
     directory_pb2_grpc,
     enrollment_pb2_grpc,
     log_pb2_grpc,
+    policy_pb2_grpc,
     referral_pb2_grpc,
 )
 from onward_server.exchange.gate import Gate
@@ -54,6 +55,7 @@ _REGISTER: Mapping[str, Callable[[Any, grpc.aio.Server], None]] = MappingProxyTy
             enrollment_pb2_grpc.add_EnrollmentServiceServicer_to_server
         ),
         "onward.v1.LogService": log_pb2_grpc.add_LogServiceServicer_to_server,
+        "onward.v1.PolicyService": policy_pb2_grpc.add_PolicyServiceServicer_to_server,
         "onward.v1.ReferralService": (
             referral_pb2_grpc.add_ReferralServiceServicer_to_server
         ),
