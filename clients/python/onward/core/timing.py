@@ -244,7 +244,7 @@ def judge(
         ended: when the delivery took a turn after which it is not due any more, such as
             a decline; None if there was none.
         until: up to when the evidence goes.
-        late: whether the log has what was done only after the exchange's breach.
+        late: whether the log has that event only after the exchange's breach.
 
     Returns:
         The deadline, or None when it lapsed: it was not done, and not due any more.
@@ -258,7 +258,7 @@ def judge(
     judgement = Judgement.UNDETERMINED
     if event.earliest > last:
         judgement = Judgement.MISSED
-    elif event is ended:
+    elif event is ended and not unsupported:
         return None
     elif event is done and event.latest <= first and not unsupported:
         judgement = Judgement.MET

@@ -1,19 +1,11 @@
-"""Custody chains: how statements hang together, and what they did to each delivery."""
+"""Custody chains: how their statements hang together, and whether any is missing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from onward.core.custody import (
-    INITIAL,
-    WHOLE_REFERRAL,
-    Event,
-    State,
-    advance,
-    check_answers,
-    event_of,
-)
+from onward.core.custody import check_answers
 from onward.core.errors import (
     ConflictError,
     Reason,
@@ -24,7 +16,6 @@ from onward.core.errors import (
 from onward.core.verify.evidence import Entry, Problem, noting
 from onward.v1 import statement_pb2, vocabulary_pb2
 
-_ANSWERS_TO_A_REFERRAL = frozenset({"acceptance", "rejection"})
 _TRANSFER_OF = statement_pb2.REFERRAL_LINK_KIND_TRANSFER_OF
 _VERIFIED = vocabulary_pb2.CONTENT_CHECK_VERIFIED
 
@@ -67,28 +58,6 @@ class Chain:
         return [entry for entry in self.entries if entry.kind == "transfer"]
 
 
-@dataclass(slots=True)
-class Delivery:
-    """One delivery, as its statements move it.
-
-    Attributes:
-        chain: the referral's chain.
-        recipient: SPIFFE ID of the recipient.
-        state: where it stands.
-        events: what happened to it, in the log's order.
-    """
-
-    chain: Chain
-    recipient: str
-    state: State.ValueType
-    events: list[tuple[Event, Entry]]
-
-    @property
-    def shown(self) -> bool:
-        """Whether a statement is about this delivery, and not the whole referral."""
-        return any(event not in WHOLE_REFERRAL for event, _ in self.events)
-
-
 def read_chains(statements: Sequence[Entry]) -> dict[str, Chain]:
     """Returns the chains by referral id, oldest first."""
     by_id: dict[str, list[Entry]] = {}
@@ -104,6 +73,7 @@ def check_links(chains: Mapping[str, Chain]) -> list[Problem]:
        answered so, and about the same delivery.
     2. What names the content names the one that the referral signed.
     3. A transfer names the child's digest, and the child the parent's.
+    4. A link to a referral that is there as well names its digest.
     """
     problems: list[Problem] = []
     for chain in chains.values():
@@ -113,21 +83,8 @@ def check_links(chains: Mapping[str, Chain]) -> list[Problem]:
                 _check_previous(entry, chain, known)  # 1
                 _check_content_digest(entry, chain)  # 2
                 _check_transfer(entry, chain, chains)  # 3
+                _check_same(entry, chains)  # 4
     return problems
-
-
-def follow_deliveries(
-    chains: Mapping[str, Chain],
-) -> tuple[list[Delivery], list[Problem]]:
-    """Runs the transition table over each delivery, in the log's order.
-
-    A statement that the table does not allow is noted, and changes nothing.
-    """
-    deliveries: list[Delivery] = []
-    problems: list[Problem] = []
-    for chain in chains.values():
-        deliveries += _follow(chain, problems)
-    return deliveries, problems
 
 
 def check_completeness(referral_id: str, chains: Mapping[str, Chain]) -> list[Problem]:
@@ -205,46 +162,15 @@ def _check_transfer(entry: Entry, chain: Chain, chains: Mapping[str, Chain]) -> 
         raise _mismatch("its child referral was published by somebody else")
 
 
-def _follow(chain: Chain, problems: list[Problem]) -> list[Delivery]:
-    """Returns the deliveries of one chain, as its statements left them."""
-    deliveries: dict[str, Delivery] = {}
-    answer: Entry | None = None
-    for entry in chain.entries:
-        with noting(problems, entry.subject):
-            if entry.kind not in _ANSWERS_TO_A_REFERRAL:
-                _apply(entry, deliveries)
-            elif answer is None:
-                answer, deliveries = entry, _begin(chain, entry)
-            else:
-                raise _forbidden(f"{answer.subject} answered the referral before")
-    return list(deliveries.values())
-
-
-def _begin(chain: Chain, answer: Entry) -> dict[str, Delivery]:
-    """Returns the deliveries that an answer to a referral begins."""
-    if answer.kind != "acceptance" or chain.referral is None:
-        return {}
-    recipients = chain.referral.statement.message.referral.recipients
-    return {name: Delivery(chain, name, INITIAL, []) for name in recipients}
-
-
-def _apply(entry: Entry, deliveries: Mapping[str, Delivery]) -> None:
-    """Moves the deliveries that a statement concerns; all of them, or none."""
-    event = event_of(entry.statement.message)
-    if event is None:
+def _check_same(entry: Entry, chains: Mapping[str, Chain]) -> None:
+    """Checks that a link names the other referral's digest."""
+    if entry.kind != "link":
         return
-    if event in WHOLE_REFERRAL:
-        concerned = list(deliveries.values())
-    else:
-        concerned = (
-            [deliveries[entry.recipient]] if entry.recipient in deliveries else []
-        )
-    if not concerned:
-        raise _forbidden("the referral was not accepted for delivery to that party")
-    after = [advance(delivery.state, event) for delivery in concerned]
-    for delivery, state in zip(concerned, after, strict=True):
-        delivery.state = state
-        delivery.events.append((event, entry))
+    body = entry.statement.message.link
+    other = chains.get(body.same_as_referral_id)
+    named = other.referral.statement.digest if other and other.referral else None
+    if named not in {None, body.same_as}:
+        raise _mismatch("it names another digest than the other referral has")
 
 
 def _check_answered(chain: Chain) -> None:
@@ -302,10 +228,6 @@ def _parent(child: Chain, chains: Mapping[str, Chain]) -> Chain | None:
 
 def _mismatch(why: str) -> StateError:
     return StateError(Reason.ERROR_REASON_PREVIOUS_MISMATCH, why)
-
-
-def _forbidden(why: str) -> StateError:
-    return StateError(Reason.ERROR_REASON_STATE_FORBIDS, why)
 
 
 def _missing(why: str) -> UnknownError:

@@ -13,6 +13,7 @@ from onward.core.errors import MalformedError, OnwardError
 from onward.core.statements import parse_statement
 from onward.core.timing import Placed
 from onward.core.tlog_proof import TlogProof
+from onward.v1 import statement_pb2
 
 _DIRECTORY_KINDS = frozenset({"key_change", "directory_change"})
 
@@ -69,10 +70,19 @@ class Entry(Placed):
         return self.statement.message.referral_id
 
     @property
+    def due(self) -> statement_pb2.Due | None:
+        """What a warning or a breach says to be due; None for other kinds."""
+        if self.kind == "breach":
+            return self.statement.message.breach.due
+        return self.statement.message.warning.due if self.kind == "warning" else None
+
+    @property
     def recipient(self) -> str:
         """Whose delivery it is about; empty where it is about the whole referral."""
         if self.kind == "handover":
             return self.statement.message.handover.recipient
+        if self.due:
+            return self.due.recipient
         return self.issuer if SIGNERS.get(self.kind) == "recipient" else ""
 
 
@@ -137,6 +147,8 @@ def _check_form(entry: Entry, kinds: frozenset[str], after: int) -> None:
     check_body(entry.statement.message)
     if entry.kind not in kinds:
         raise MalformedError(f"a statement of kind {entry.kind} does not belong there")
+    if entry.kind not in _DIRECTORY_KINDS and not entry.referral_id:
+        raise MalformedError("a statement about an intake does not belong there")
     if entry.receipt.extra is not None:
         raise MalformedError("the receipt has extra data, which nobody vouches for")
     if entry.index and not entry.statement.message.HasField("seen"):

@@ -164,10 +164,12 @@ def _check_party(entry: Entry, referral: Entry | None, exchange: str) -> None:
     """Requires that the issuer is the party that signs this kind of statement."""
     if referral is None or entry.kind not in SIGNERS:
         return  # what is missing is missing in step 10, a wrong kind in step 1
+    recipients = referral.statement.message.referral.recipients
     parties = {
         Signer.PUBLISHER: [referral.issuer],
-        Signer.RECIPIENT: referral.statement.message.referral.recipients,
+        Signer.RECIPIENT: recipients,
         Signer.EXCHANGE: [exchange],
+        Signer.PARTY: [referral.issuer, *recipients],
     }
     signer = SIGNERS[entry.kind]
     if entry.issuer not in parties[signer]:

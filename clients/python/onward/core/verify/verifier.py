@@ -14,13 +14,12 @@ from onward.core.timing import Interval, Judgement, Source, intervals
 from onward.core.tlog_policy import Policy
 from onward.core.verify.chains import (
     Chain,
-    Delivery,
     check_completeness,
     check_links,
-    follow_deliveries,
     read_chains,
 )
-from onward.core.verify.deadlines import judge_deadlines
+from onward.core.verify.deadlines import check_alarms, judge_deadlines
+from onward.core.verify.deliveries import Delivery, follow_deliveries
 from onward.core.verify.evidence import Evidence, Problem, read_evidence
 from onward.core.verify.keys import check_signatures, read_keys
 from onward.core.verify.log import (
@@ -59,8 +58,10 @@ def verify_bundle(data: bytes, trust: str) -> Report:
     6. Witnesses: the quorum of the trust file cosigned that checkpoint.
     7. Chain: each statement answers an earlier one that it may answer; a transfer and
        its child referral name each other.
-    8. States: the transition table allows each statement where its delivery stood.
-    9. Timing: no claimed time contradicts the order of the log, or a witness.
+    8. States: the transition table allows each statement where its delivery stood, and
+       what a warning or breach names was due there.
+    9. Timing: no claimed time contradicts the order of the log, or a witness; a warning
+       or breach names the time that was set, and no breach comes before it.
     10. Completeness: nothing is missing that the statements speak of.
     11. Content: if it is attached, it is the content that the referral signed.
     12. View: what people read in the bundle is what was signed.
@@ -116,7 +117,7 @@ def verify_bundle(data: bytes, trust: str) -> Report:
     sightings = trees.sightings()
     times = intervals(evidence.entries, keys.exchange, trees.origin, sightings)
     reports = _report(deliveries, times, _until(evidence, keys.exchange))
-    problems = _check_times(evidence, times)
+    problems = _check_times(evidence, times) + check_alarms(deliveries, times)
     if problems or _witnessed(times):
         found.conclude(9, problems, f"witnessed; {_deadlines(reports)}")
     else:
@@ -224,8 +225,13 @@ def _statements(
 
 def _deadlines(reports: Sequence[DeliveryReport]) -> str:
     """Returns how many deadlines were kept how, such as ``deadlines: 2 met``."""
-    counts = Counter(item.judgement for report in reports for item in report.deadlines)
-    listed = (f"{counts[judgement]} {judgement}" for judgement in Judgement)
+    deadlines = [item for report in reports for item in report.deadlines]
+    counts = Counter(item.judgement for item in deadlines)
+    listed = [f"{counts[judgement]} {judgement}" for judgement in Judgement]
+    breaches = sum(item.breach is not None for item in deadlines)
+    disputed = sum(item.disputed for item in deadlines)
+    listed += [f"{breaches} breached in the log"] if breaches else []
+    listed += [f"{disputed} disputed"] if disputed else []
     return f"deadlines: {', '.join(listed)}"
 
 
