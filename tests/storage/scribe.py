@@ -10,10 +10,12 @@ from onward_server.storage.contract import (
     Batch,
     CheckpointRow,
     DeliveryRow,
+    IntakeRow,
     ReferralRow,
     StatementRow,
     Store,
     TileRow,
+    intake_subject,
 )
 
 HOTLINE = "spiffe://national.example/agency/hotline"
@@ -23,6 +25,9 @@ TEXAS = "spiffe://national.example/agency/texas"
 ACCEPTED = 1
 RECEIVED = 3
 RETRACTION_PENDING = 11
+
+OPEN = 1
+PASSED_ON = 2
 
 
 def digest_of(*words: object) -> bytes:
@@ -38,9 +43,16 @@ class Scribe:
         self.batch = Batch()
         self.referrals: dict[str, ReferralRow] = {}
         self.deliveries: dict[tuple[str, str], DeliveryRow] = {}
+        self.intakes: dict[tuple[str, int], IntakeRow] = {}
         self.statements: list[StatementRow] = []
 
-    def say(self, kind: str, referral_id: str = "", subject: str = "") -> StatementRow:
+    def say(
+        self,
+        kind: str,
+        referral_id: str = "",
+        subject: str = "",
+        places: tuple[str, ...] = (),
+    ) -> StatementRow:
         """Appends a statement."""
         row = StatementRow(
             log_index=len(self.statements),
@@ -50,6 +62,7 @@ class Scribe:
             referral_id=referral_id,
             subject=subject,
             logged_ms=1_000 + len(self.statements),
+            places=places,
         )
         self.statements.append(row)
         self.batch.statements.append(row)
@@ -64,8 +77,10 @@ class Scribe:
         **changes: Any,
     ) -> ReferralRow:
         """Appends a referral and its answer, with a delivery to each recipient."""
-        statement = self.say("referral", referral_id)
-        answer = self.say("acceptance", referral_id)
+        code: str = changes.setdefault("jurisdiction", "US-OH")
+        places: tuple[str, ...] = changes.setdefault("places", (code,))
+        statement = self.say("referral", referral_id, places=places)
+        answer = self.say("acceptance", referral_id, places=places)
         body = digest_of("content", referral_id)
         row = ReferralRow(
             referral_id=referral_id,
@@ -77,7 +92,7 @@ class Scribe:
             watchers=(HOTLINE,),
             parent_id="",
             urgency=urgency,
-            jurisdiction="US-OH",
+            jurisdiction=code,
             accepted_ms=answer.logged_ms,
             expire_ms=1_000_000,
             content_digest=body,
@@ -88,7 +103,6 @@ class Scribe:
             traceparent="",
         )
         row = replace(row, **changes)
-        row = replace(row, places=row.places or (row.jurisdiction,))
         if content is not None:
             self.batch.contents.append((row.content_digest, content))
         self.put_referral(row)
@@ -106,6 +120,43 @@ class Scribe:
             )
         return row
 
+    def register(
+        self, number: int, hotline: str = HOTLINE, **changes: Any
+    ) -> IntakeRow:
+        """Appends an intake, which is the next one in its jurisdiction."""
+        code: str = changes.setdefault("jurisdiction", "US-OH")
+        before = [
+            row.number_in_jurisdiction
+            for row in self.intakes.values()
+            if (row.hotline, row.jurisdiction) == (hotline, code)
+        ]
+        subject = intake_subject(hotline, number)
+        statement = self.say("intake", subject=subject, places=(code,))
+        row = IntakeRow(
+            hotline=hotline,
+            number=number,
+            jurisdiction=code,
+            number_in_jurisdiction=max(before, default=0) + 1,
+            log_index=statement.log_index,
+            digest=statement.digest,
+            urgency=4,
+            age_group=1,
+            test=False,
+            received_ms=900,
+            state=OPEN,
+            reached=0,
+            warn_ms=0,
+            due_ms=0,
+            told=0,
+            alarm_ms=0,
+        )
+        return self.put_intake(replace(row, **changes))
+
+    def put_intake(self, row: IntakeRow) -> IntakeRow:
+        key = (row.hotline, row.number)
+        self.intakes[key] = self.batch.intakes[key] = row
+        return row
+
     def put_referral(self, row: ReferralRow) -> None:
         self.referrals[row.referral_id] = self.batch.referrals[row.referral_id] = row
 
@@ -116,7 +167,8 @@ class Scribe:
     def change(self, referral_id: str, recipient: str, **changes: Any) -> DeliveryRow:
         """Says something about a delivery, and changes it."""
         row = replace(self.deliveries[referral_id, recipient], **changes)
-        self.say("taking", referral_id, recipient)
+        places = self.referrals[referral_id].places
+        self.say("taking", referral_id, recipient, places)
         self.put_delivery(row)
         return row
 

@@ -14,7 +14,7 @@ import pytest
 from onward_server.storage.contract import Needs, Topic
 from onward_server.storage.sqlite import SqliteStore, open_sqlite
 from onward_server.storage.sqlite.connection import HERE, QUERIES
-from tests.storage.scribe import HOTLINE, OHIO, TEXAS, Scribe
+from tests.storage.scribe import HOTLINE, OHIO, PASSED_ON, TEXAS, Scribe
 
 SCANNED = {
     # What a query is given, and what another part of it found.
@@ -61,9 +61,25 @@ READS: dict[str, Callable[[SqliteStore], Awaitable[Any]]] = {
     "received, rarely": lambda store: store.received(RARE, END, 5),
     "in_jurisdictions": lambda store: store.in_jurisdictions(["US", "US-OH"], 0, 5),
     "in_jurisdictions, rare": lambda store: store.in_jurisdictions(["CA"], -1, 5),
+    "in_jurisdictions, all": lambda store: store.in_jurisdictions(["*"], 0, 5),
     "retractions_pending": lambda store: store.retractions_pending(OHIO),
     "feed": lambda store: store.feed(HOTLINE, Topic.CUSTODY, 0, 5),
     "feed, rarely": lambda store: store.feed(RARE, Topic.CUSTODY, -1, 5),
+    "feed_before": lambda store: store.feed_before(HOTLINE, Topic.CUSTODY, END, 5),
+    "intake": lambda store: store.intake(HOTLINE, 2),
+    "last_intake": lambda store: store.last_intake(HOTLINE),
+    "last_in_jurisdiction": lambda store: store.last_in_jurisdiction(RARE, "CA-ON"),
+    "intakes": lambda store: store.intakes(HOTLINE, 0, 1, 5),
+    "intakes, of a rare state": lambda store: store.intakes(HOTLINE, PASSED_ON, 0, 5),
+    "intake_statements": lambda store: store.intake_statements(HOTLINE, 2),
+    "due": lambda store: store.due(5, 5),
+    "due, all of it": lambda store: store.due(END, 5),
+    "next_alarm": lambda store: store.next_alarm(),
+    "policies": lambda store: store.policies(),
+    "policy": lambda store: store.policy(b"\0" * 32),
+    "export": lambda store: store.export(["US-OH"], 4, 40, 5),
+    "export, rarely": lambda store: store.export(["CA"], 4, 40, 5),
+    "export_digests": lambda store: store.export_digests(["CA"], 4, 40),
     "content": lambda store: store.content(b"\0" * 32),
     "expired": lambda store: store.expired(END, 5),
     "expired, rarely": lambda store: store.expired(10, 5),
@@ -86,7 +102,14 @@ async def claim(store: SqliteStore) -> None:
 async def load(store: SqliteStore) -> None:
     async with store.writing() as writer:
         await writer.load(
-            Needs({"r1", "r2"}, {b"\0" * 32}, {"t1"}, {b"\0" * 32, b"\1" * 32})
+            Needs(
+                {"r1", "r2"},
+                {b"\0" * 32},
+                {"t1"},
+                {b"\0" * 32, b"\1" * 32},
+                {(HOTLINE, 1), (RARE, 1)},
+                {(HOTLINE, "US-OH"), (RARE, "CA-ON")},
+            )
         )
 
 
@@ -106,15 +129,20 @@ async def sqlite(tmp_path: Path) -> AsyncIterator[SqliteStore]:
 
 
 async def grow(store: SqliteStore, scribe: Scribe, size: int) -> None:
-    """Publishes referrals until there are so many; all are waiting, one is rare."""
+    """Publishes referrals, and registers as many intakes; some are rare."""
     if not scribe.referrals:
         scribe.say("directory_change", subject=RARE)
         scribe.publish("r0", RARE, publisher=RARE, jurisdiction="CA-ON", expire_ms=5)
         scribe.batch.feed.append((RARE, Topic.CUSTODY, 0))
+        scribe.change("r0", RARE, alarm_ms=5)
+        scribe.register(1, RARE, jurisdiction="CA-ON", alarm_ms=5)
+        scribe.register(1, state=PASSED_ON)
     while len(scribe.referrals) < size:
         for _ in range(100):
             number = len(scribe.referrals)
             scribe.publish(f"r{number}", OHIO, TEXAS, urgency=number % 5 + 1)
+            scribe.change(f"r{number}", OHIO, alarm_ms=END - number)
+            scribe.register(number + 1, alarm_ms=END - number)
             scribe.batch.feed.append((HOTLINE, Topic.CUSTODY, 2 * number))
         await scribe.commit(store)
 
@@ -148,6 +176,7 @@ async def test_work_does_not_grow(sqlite: SqliteStore, scribe: Scribe) -> None:
             name: await work_of(sqlite, call(sqlite)) for name, call in calls.items()
         }
         scribe.publish(f"r{len(scribe.referrals)}", OHIO, TEXAS)
+        scribe.register(len(scribe.referrals), jurisdiction="US-TX")
         return work | {"write": await work_of(sqlite, scribe.commit(sqlite))}
 
     await grow(sqlite, scribe, 200)

@@ -84,7 +84,10 @@ CREATE UNIQUE INDEX intakes_in_jurisdiction
 CREATE INDEX intakes_in_state ON intakes (hotline, state, number);
 CREATE INDEX intakes_due ON intakes (alarm_ms) WHERE alarm_ms > 0;
 
-ALTER TABLE feed RENAME TO feed_without_topics;
+-- Not renamed, since SQLite checks all views at that, also those of tables to come.
+CREATE TABLE feed_without_topics AS SELECT member, log_index FROM feed;
+
+DROP TABLE feed;
 
 CREATE TABLE feed (
   member TEXT NOT NULL,

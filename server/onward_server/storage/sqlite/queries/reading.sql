@@ -109,8 +109,8 @@ FROM (
 );
 
 -- name: in_jurisdictions(codes, after, limit)$
--- Referrals with places of these codes, oldest first, after a log index. From each code the first
--- ones are taken, and the first ones of these.
+-- Referrals with places of these codes, oldest first, after a log index. From each code
+-- the first ones are taken, and the first ones of these.
 SELECT group_concat(row)
 FROM (
   SELECT row FROM referral_rows

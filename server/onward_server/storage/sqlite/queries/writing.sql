@@ -93,8 +93,7 @@ ON CONFLICT (referral_id, recipient) DO UPDATE SET
   alarm_ms = excluded.alarm_ms;
 
 -- name: put_intakes(rows, data)!
--- Adds intakes, or replaces what became of them; what the hotline committed to never
--- changes.
+-- Adds intakes, or replaces what is known of them.
 INSERT INTO intakes (
   hotline, number, jurisdiction, number_in_jurisdiction, log_index, digest, urgency,
   age_group, test, received_ms, state, reached, warn_ms, due_ms, told, alarm_ms
@@ -106,6 +105,14 @@ SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4,
 FROM json_each(:rows)
 WHERE true
 ON CONFLICT (hotline, number) DO UPDATE SET
+  jurisdiction = excluded.jurisdiction,
+  number_in_jurisdiction = excluded.number_in_jurisdiction,
+  log_index = excluded.log_index,
+  digest = excluded.digest,
+  urgency = excluded.urgency,
+  age_group = excluded.age_group,
+  test = excluded.test,
+  received_ms = excluded.received_ms,
   state = excluded.state,
   reached = excluded.reached,
   warn_ms = excluded.warn_ms,
