@@ -124,6 +124,13 @@ class Custody:
         body = statement_pb2.Retraction(reason=reason)
         return await self._add(statement_pb2.Statement(retraction=body))
 
+    async def link(self, other: Logged) -> Logged:
+        """Logs that another referral, given by its statement, is about the same tip."""
+        body = statement_pb2.Link(
+            same_as=other.digest, same_as_referral_id=other.message.referral_id
+        )
+        return await self._add(statement_pb2.Statement(link=body))
+
     async def reply_to_retraction(
         self, action: vocabulary_pb2.RetractionAction.ValueType, citation: str
     ) -> Logged:

@@ -71,8 +71,8 @@ _CUT_WHILE_WRITING: Final = "Internal error from Core"
 _CUT_PHRASES: Final = ("socket closed", "connection reset", "broken pipe")
 
 
-class DisclosureForbiddenError(StateError):
-    """The exchange's disclosure policy forbids the referral.
+class _ForbiddenByPolicyError(StateError):
+    """The exchange's disclosure policy forbids what was signed.
 
     Attributes:
         rejection: the signed and logged ``Rejection``, verified: the rule, its
@@ -82,6 +82,21 @@ class DisclosureForbiddenError(StateError):
     def __init__(self, refused: OnwardError, rejection: Logged) -> None:
         super().__init__(refused.reason, refused.message, metadata=refused.metadata)
         self.rejection = rejection
+
+
+class DisclosureForbiddenError(_ForbiddenByPolicyError):
+    """The exchange's disclosure policy forbids the referral."""
+
+
+class WithholdingForbiddenError(_ForbiddenByPolicyError):
+    """The exchange's disclosure policy forbids the withholding."""
+
+
+FORBIDDEN: Final[Mapping[int, type[_ForbiddenByPolicyError]]] = {
+    Reason.ERROR_REASON_DISCLOSURE_FORBIDDEN: DisclosureForbiddenError,
+    Reason.ERROR_REASON_WITHHOLDING_FORBIDDEN: WithholdingForbiddenError,
+}
+"""What is raised once the ``Rejection`` is verified, by its reason."""
 
 
 class UnprovenRejectionError(StateError):
@@ -124,7 +139,7 @@ def error_of_item(item: referral_pb2.ItemError) -> OnwardError:
 def _with_rejection(
     refused: OnwardError, rejection: log_pb2.LoggedStatement
 ) -> OnwardError:
-    if refused.reason == Reason.ERROR_REASON_DISCLOSURE_FORBIDDEN:
+    if refused.reason in FORBIDDEN:
         return UnprovenRejectionError(refused, rejection)
     return refused
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,8 @@ from onward.core.errors import Reason, UnavailableError
 
 PRIVATE_DIR: Final = 0o700
 PRIVATE_FILE: Final = 0o600
+
+_PAUSE: Final = 0.05
 
 
 def make_private_dir(path: Path) -> None:
@@ -54,13 +57,60 @@ def append_durably(path: Path, data: bytes) -> None:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Holds an advisory lock among processes and threads; blocks until it is free."""
-    with _explained(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+    descriptor = _open_lock(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
+
+
+@asynccontextmanager
+async def held(path: Path) -> AsyncIterator[None]:
+    """As :func:`locked`, among tasks too; the loop goes on while it waits and works."""
+    descriptor = _open_lock(path)
+    try:
+        while not _taken(descriptor):  # noqa: ASYNC110 - another process frees it
+            await asyncio.sleep(_PAUSE)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def remove_durably(path: Path) -> None:
+    """Removes a file, so that it does not come back after a crash."""
+    with _explained(path):
+        path.unlink(missing_ok=True)
+        _sync_dir(path.parent)
+
+
+def move_durably(path: Path, to: Path) -> None:
+    """Moves a file within a file system; it is never in neither place."""
+    with _explained(to):
+        path.rename(to)
+        _sync_dir(to.parent)
+        _sync_dir(path.parent)
+
+
+def point_durably(path: Path, target: str) -> None:
+    """Makes a symbolic link, unless there is a file of that name."""
+    with _explained(path):
+        with suppress(FileExistsError):
+            path.symlink_to(target)
+        _sync_dir(path.parent)
+
+
+def _open_lock(path: Path) -> int:
+    with _explained(path):
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:

@@ -10,8 +10,10 @@ import grpc
 
 from onward._channel import trace_metadata
 from onward._session import Session
-from onward._values import Watched
-from onward.v1 import custody_pb2, directory_pb2, referral_pb2
+from onward._values import Logged, Watched
+from onward.core.errors import Reason, VerificationError
+from onward.v1 import audit_pb2, custody_pb2, directory_pb2, referral_pb2
+from onward.v1.audit_pb2_grpc import AuditServiceStub
 from onward.v1.custody_pb2_grpc import CustodyServiceStub
 from onward.v1.directory_pb2_grpc import DirectoryServiceStub
 
@@ -45,7 +47,7 @@ async def list_referrals(
 ) -> AsyncGenerator[referral_pb2.ReferralView, None]:
     """Yields the referrals of one side; see ``Client.list_referrals``."""
     request = referral_pb2.ListReferralsRequest(side=side)
-    async for page in _pages(session, session.referrals.ListReferrals, request):
+    async for page in pages(session, session.referrals.ListReferrals, request):
         for referral in page.referrals:
             yield referral
 
@@ -53,7 +55,7 @@ async def list_referrals(
 async def list_members(session: Session) -> AsyncGenerator[directory_pb2.Member, None]:
     """Yields the present directory; see ``Client.members``."""
     method = DirectoryServiceStub(session.channel).ListMembers
-    async for page in _pages(session, method, directory_pb2.ListMembersRequest()):
+    async for page in pages(session, method, directory_pb2.ListMembersRequest()):
         for member in page.members:
             yield member
 
@@ -61,9 +63,22 @@ async def list_members(session: Session) -> AsyncGenerator[directory_pb2.Member,
 async def list_chains(session: Session) -> AsyncGenerator[str, None]:
     """Yields the ids of an auditor's referrals; see ``Client.list_chains``."""
     method = CustodyServiceStub(session.channel).ListChains
-    async for page in _pages(session, method, custody_pb2.ListChainsRequest()):
+    async for page in pages(session, method, custody_pb2.ListChainsRequest()):
         for referral_id in page.referral_ids:
             yield referral_id
+
+
+async def list_looks(session: Session) -> AsyncGenerator[Logged, None]:
+    """Yields who looked at what concerns us; see ``Client.looks``."""
+    method = AuditServiceStub(session.channel).ListAuditAccess
+    async for page in pages(session, method, audit_pb2.ListAuditAccessRequest()):
+        for look in await session.verify_all(page.accesses):
+            if (look.kind, look.issuer) != ("audit_access", session.exchange):
+                raise VerificationError(
+                    Reason.ERROR_REASON_ISSUER_MISMATCH,
+                    "what the exchange sent is not its record of an auditor's look",
+                )
+            yield look
 
 
 class _PageRequest(Protocol):
@@ -79,7 +94,7 @@ _RequestT = TypeVar("_RequestT", bound=_PageRequest)
 _PageT = TypeVar("_PageT", bound=_Page)
 
 
-async def _pages(
+async def pages(
     session: Session,
     method: grpc.aio.UnaryUnaryMultiCallable[_RequestT, _PageT],
     request: _RequestT,

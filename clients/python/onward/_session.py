@@ -14,13 +14,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from onward._channel import Caller, Request, Response, open_channel
 from onward._clock import Clock, Entropy
 from onward._directory import Directory
-from onward._errors import DisclosureForbiddenError, UnprovenRejectionError
+from onward._errors import FORBIDDEN, UnprovenRejectionError
 from onward._log import Log
 from onward._values import Logged
 from onward.core.bodies import check_body
 from onward.core.directory import MemberEntry
 from onward.core.errors import (
     MalformedError,
+    OnwardError,
     Reason,
     StateError,
     UnauthenticatedError,
@@ -167,12 +168,18 @@ class Session:
         return answer
 
     async def prove_rejection(
-        self, error: UnprovenRejectionError, referral: bytes
-    ) -> DisclosureForbiddenError:
-        """Checks the ``Rejection`` of a referral, given by its digest."""
-        rejection = await self.verify_answer(error.rejection, "rejection", referral)
-        await self.keep(rejection.message.referral_id, rejection)
-        return DisclosureForbiddenError(error, rejection)
+        self, error: UnprovenRejectionError, refused: bytes, chain: str = ""
+    ) -> OnwardError:
+        """Checks the ``Rejection`` of what was refused, given by its digest.
+
+        Args:
+            error: how the exchange refused it.
+            refused: digest of the referral or withholding.
+            chain: id of the intake, for a withholding.
+        """
+        rejection = await self.verify_answer(error.rejection, "rejection", refused)
+        await self.keep(rejection.message.referral_id or chain, rejection)
+        return FORBIDDEN[error.reason](error, rejection)
 
     async def keep(self, referral_id: str, *logged: Logged) -> None:
         """Keeps receipts in the home."""

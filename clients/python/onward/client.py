@@ -29,13 +29,22 @@ from typing import Final, Unpack
 
 from onward import _publishing
 from onward._admin import Admin
+from onward._alerts import Alert, watch_alerts
 from onward._clock import Clock, Entropy, system_clock
 from onward._content import InvalidContentError, get_content
 from onward._custody import Custody
-from onward._errors import DisclosureForbiddenError
+from onward._errors import DisclosureForbiddenError, WithholdingForbiddenError
 from onward._incoming import Incoming, Invalid, Retracted
+from onward._intake_values import IntakeDetail, IntakeDraft, Queued, Registered
+from onward._intakes import Intakes
 from onward._membership import renew_certificate, rotate_keys
-from onward._reading import list_chains, list_members, list_referrals, watch_own
+from onward._reading import (
+    list_chains,
+    list_looks,
+    list_members,
+    list_referrals,
+    watch_own,
+)
 from onward._receiving import receive
 from onward._session import Session
 from onward._values import (
@@ -65,21 +74,28 @@ from onward.v1.custody_pb2_grpc import CustodyServiceStub
 
 __all__ = [
     "Admin",
+    "Alert",
     "Client",
     "DisclosureForbiddenError",
     "Incoming",
+    "IntakeDetail",
+    "IntakeDraft",
+    "Intakes",
     "Invalid",
     "InvalidContentError",
     "Logged",
     "PreparedReferral",
     "Published",
+    "Queued",
     "ReferralDetail",
+    "Registered",
     "Retracted",
     "Routing",
     "RoutingChanges",
     "Tip",
     "Transferred",
     "Watched",
+    "WithholdingForbiddenError",
 ]
 
 _KEYS_HAVE_CHANGED: Final = frozenset(
@@ -92,12 +108,14 @@ class Client:
 
     Attributes:
         admin: calls for members with the operator role.
+        intakes: calls for hotlines about the tips that came in.
     """
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._custody = CustodyServiceStub(session.channel)
         self.admin = Admin(session)
+        self.intakes = Intakes(session)
 
     @classmethod
     @asynccontextmanager
@@ -330,7 +348,36 @@ class Client:
         """
         return await get_content(self._session, Custody(self._session, referral_id))
 
+    async def link(self, first: str, second: str) -> tuple[Logged, Logged]:
+        """Logs in the chains of two referrals that they are about the same tip.
+
+        It merges nothing: both keep their own clocks.
+
+        Args:
+            first: id of a referral that this agency published or received.
+            second: id of another one.
+        """
+        chains = Custody(self._session, first), Custody(self._session, second)
+        one, other = [await chain.referral() for chain in chains]
+        return await chains[0].link(other), await chains[1].link(one)
+
     # --- everybody --------------------------------------------------------------------
+
+    def alerts(self, resume_token: str | None = None) -> AsyncGenerator[Alert, None]:
+        """Yields warnings and breaches that concern the member, in the log's order.
+
+        Reconnects by itself, and goes on for ever. Say ``done`` of each alert once it
+        was dealt with: one of which that was not said comes again to the next reader.
+
+        Args:
+            resume_token: of the last alert seen; that of the last one done if absent,
+                and from the beginning if empty.
+        """
+        return watch_alerts(self._session, resume_token)
+
+    def looks(self) -> AsyncGenerator[Logged, None]:
+        """Yields the auditors' looks that concern the member, the newest first."""
+        return list_looks(self._session)
 
     async def show(self, referral_id: str) -> ReferralDetail:
         """Returns one referral with its statements, verified."""

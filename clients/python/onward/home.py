@@ -11,14 +11,18 @@
     keys/<key id>.json     ... one for each content key
     keys/attempt           what an enrolment under way is repeated with
     state/checkpoint       the newest verified checkpoint, a signed note
+    state/alerts           up to where alerts were dealt with
     state/fork-*.txt       evidence of a forked log; with one, no work is done
     receipts/<id>.jsonl    statements about a referral with their receipts
     content/<id>.sealed    content received, as it came, while it may be needed
+    queue/                 intakes that are not registered yet, in their order
+    intakes/<number>.json  an intake registered here: its salt, statement and receipt
 
 Losing ``keys`` loses the tips that were sealed to them, and nothing else: the operator
 issues another token. Losing ``state`` loses the memory by which a fork is noticed.
 ``receipts`` can be fetched again while the exchange lives; they are kept for when it
-does not.
+does not. Losing ``queue`` loses intakes; losing ``intakes`` loses their salts, and with
+a salt the means to prove what an intake was about.
 
 Several processes may share a home. Files are replaced whole, and what is read before it
 is written is read and written under one lock. Methods block; call them from a thread
@@ -45,7 +49,7 @@ from onward.core.statements import is_statement_id
 from onward.core.tlog_policy import Policy
 from onward.v1 import log_pb2
 
-_DIRECTORIES: Final = ("keys", "state", "receipts", "content")
+_DIRECTORIES: Final = ("keys", "state", "receipts", "content", "queue", "intakes")
 _FORK_TEXT: Final = (
     "Two checkpoints of one log contradict each other. Both are signed, so together\n"
     "they prove that the log's operator showed different histories, or lost one. Give\n"
@@ -263,6 +267,14 @@ class Home:
                 second,
             )
 
+    def alerts_token(self) -> str:
+        """Returns the resume token of the last alert dealt with; empty before it."""
+        return _read_or_empty(self._alerts_file)
+
+    def save_alerts_token(self, token: str) -> None:
+        """Keeps up to where alerts were dealt with."""
+        write_atomically(self._alerts_file, token.encode())
+
     # --- receipts and content -------------------------------------------------------
 
     def add_receipts(
@@ -312,6 +324,10 @@ class Home:
     @property
     def _checkpoint_file(self) -> Path:
         return self.path / "state" / "checkpoint"
+
+    @property
+    def _alerts_file(self) -> Path:
+        return self.path / "state" / "alerts"
 
     def _lock(self) -> AbstractContextManager[None]:
         return locked(self.path / "state" / "lock")
