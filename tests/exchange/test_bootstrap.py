@@ -13,10 +13,12 @@ from onward.core.statements import parse_statement
 from onward.core.tlog_policy import Policy
 from onward.core.tlog_proof import TlogProof
 from onward.home import Home
+from onward.v1 import statement_pb2
 from onward_server.bootstrap import Founding, found
 from onward_server.config import Config, load
 from onward_server.exchange.authority import hosts_of
 from onward_server.exchange.clock import system_entropy, to_datetime
+from onward_server.exchange.policy import DisclosurePolicy
 from onward_server.exchange.receipts import Receipts
 from onward_server.renewal import renew_operator_certificate, renew_server_certificate
 from onward_server.storage.sqlite import open_sqlite
@@ -44,7 +46,9 @@ def leaf_of(pem: bytes) -> x509.Certificate:
     return x509.load_pem_x509_certificates(pem)[0]
 
 
-async def test_the_log_begins_with_the_keys_and_the_operator(made: Path) -> None:
+async def test_the_log_begins_with_the_keys_the_policy_and_the_operator(
+    made: Path,
+) -> None:
     store = await open_sqlite(
         str(config_of(made).storage.database_file), read_only=True
     )
@@ -56,20 +60,28 @@ async def test_the_log_begins_with_the_keys_and_the_operator(made: Path) -> None
     finally:
         await store.close()
     statements = [parse_statement(row.jws) for row in rows]
-    genesis, added, enrolled = (item.message for item in statements)
+    default = DisclosurePolicy.load_default()
+    genesis, policy_change, added, enrolled = (item.message for item in statements)
     key = StatementPublicKey.from_jwk(genesis.key_change.keys[0].jwk)
     assert all(item.verify(key) for item in statements)
     assert not genesis.HasField("seen")
     assert not genesis.previous
-    assert (added.seen.size, enrolled.seen.size) == (1, 2)
-    assert enrolled.previous == statements[1].digest
+    assert policy_change.policy_change == statement_pb2.PolicyChange(
+        policy_version=default.version,
+        policy_digest=default.digest,
+        requested_by="spiffe://national.example/exchange",
+    )
+    assert not policy_change.previous
+    later = (policy_change, added, enrolled)
+    assert [item.seen.size for item in later] == [1, 2, 3]
+    assert enrolled.previous == statements[2].digest
     assert enrolled.directory_change.member.name == OPERATOR
     policy = Policy.parse((made / "operator" / "trust.txt").read_text())
     assert policy.logs[0].vkey.format() == genesis.key_change.log_vkey
     for row, logged in zip(rows, receipts, strict=True):
         proof = TlogProof.parse(logged.receipt)
         trusted = policy.open_checkpoint(proof.checkpoint_note)
-        assert trusted.checkpoint.size == 3
+        assert trusted.checkpoint.size == 4
         assert proof.index == row.log_index
 
 
