@@ -17,10 +17,13 @@ from grpc_reflection.v1alpha import (  # type: ignore[import-untyped]
 from onward.core.errors import MalformedError
 from onward.v1 import (
     admin_pb2_grpc,
+    alert_pb2_grpc,
+    audit_pb2_grpc,
     capability_pb2_grpc,
     custody_pb2_grpc,
     directory_pb2_grpc,
     enrollment_pb2_grpc,
+    intake_pb2_grpc,
     log_pb2_grpc,
     policy_pb2_grpc,
     referral_pb2_grpc,
@@ -42,6 +45,8 @@ _TRANSPORT_SLACK = 1.25
 _REGISTER: Mapping[str, Callable[[Any, grpc.aio.Server], None]] = MappingProxyType(
     {
         "onward.v1.AdminService": admin_pb2_grpc.add_AdminServiceServicer_to_server,
+        "onward.v1.AlertService": alert_pb2_grpc.add_AlertServiceServicer_to_server,
+        "onward.v1.AuditService": audit_pb2_grpc.add_AuditServiceServicer_to_server,
         "onward.v1.CapabilityService": (
             capability_pb2_grpc.add_CapabilityServiceServicer_to_server
         ),
@@ -54,6 +59,7 @@ _REGISTER: Mapping[str, Callable[[Any, grpc.aio.Server], None]] = MappingProxyTy
         "onward.v1.EnrollmentService": (
             enrollment_pb2_grpc.add_EnrollmentServiceServicer_to_server
         ),
+        "onward.v1.IntakeService": intake_pb2_grpc.add_IntakeServiceServicer_to_server,
         "onward.v1.LogService": log_pb2_grpc.add_LogServiceServicer_to_server,
         "onward.v1.PolicyService": policy_pb2_grpc.add_PolicyServiceServicer_to_server,
         "onward.v1.ReferralService": (
