@@ -186,14 +186,15 @@ class Delivering:
 
         Raises:
             UnknownError: ``REFERRAL_UNKNOWN``.
-            StateError: ``CONTENT_ERASED``, or ``STATE_FORBIDS`` when the delivery is
-                over.
+            StateError: ``CONTENT_ERASED``, also when its time is over and it waits to
+                be erased; or ``STATE_FORBIDS`` when the delivery is over.
         """
         require_role(caller, _RECIPIENT)
         row, sealed = await self._content_for(caller, referral_id)
         (acceptance,) = await self._store.statements([row.answer_index])
         for start in range(0, len(sealed), self._limits.chunk):
-            _check_given(await self._store.referral(referral_id) or row)
+            present = await self._store.referral(referral_id) or row
+            _check_given(present, self._clock.now_ms())
             yield sealed[start : start + self._limits.chunk]
         (handover,) = await self._ledger.apply(
             HandoverChange(referral_id, acceptance.digest, caller)
@@ -249,14 +250,19 @@ class Delivering:
 
         The reader of a stream may be slow: what was leased with others is looked at
         again just before it goes out. Returns None, and frees its place, when it was
-        erased or retracted meanwhile, its lease is over, or it cannot be read.
+        erased or retracted meanwhile, its time or its lease is over, or it cannot be
+        read.
         """
         row = await self._store.referral(delivery.referral_id)
-        over = delivery.lease_until_ms <= self._clock.now_ms()
         sealed = None
-        if row is not None and not (row.erased or row.retracted or over):
+        if row is not None and not (row.erased or row.retracted):
             sealed = await self._sealed(row)
-        if row is None or sealed is None:
+        now = self._clock.now_ms()
+        if (
+            row is None
+            or sealed is None
+            or min(row.expire_ms, delivery.lease_until_ms) <= now
+        ):
             desk.out.pop(delivery.referral_id, None)
             return None
         separate = row.content_size > self._limits.inline_content
@@ -343,10 +349,16 @@ def _handover(offer: Offer, caller: Caller) -> HandoverChange:
     return HandoverChange(offer.referral_id, digest, caller)
 
 
-def _check_given(row: ReferralRow) -> None:
+def _check_given(row: ReferralRow, now_ms: int) -> None:
     """Checks, while content goes out, that the rest of it may."""
     if row.erased:
         raise _erased(row)
+    if row.expire_ms <= now_ms:
+        raise StateError(
+            Reason.ERROR_REASON_CONTENT_ERASED,
+            f"the time for which {row.referral_id} may be given out is over; its "
+            "content is being erased, and its proofs remain",
+        )
     if row.retracted:
         raise StateError(
             Reason.ERROR_REASON_STATE_FORBIDS,

@@ -1,5 +1,7 @@
 """Erasing content: on request, by a legal duty, after a retraction, or in time.
 
+In time is when its retention ends, or the consent on which it rests.
+
 A retraction takes effect at once, and on what the tip was transferred into as well: the
 content of such a child goes out to nobody any more.
 
@@ -17,8 +19,9 @@ import structlog
 
 from onward.core import custody
 from onward.core.errors import OnwardError
+from onward.core.statements import parse_statement
 from onward.v1 import statement_pb2, vocabulary_pb2
-from onward_server.exchange.clock import Clock
+from onward_server.exchange.clock import Clock, timestamp_ms
 from onward_server.exchange.directory import Caller
 from onward_server.exchange.draft import Draft
 from onward_server.exchange.ledger import Ledger
@@ -132,8 +135,8 @@ class Erasing:
     async def sweep(self) -> int:
         """Erases what is due, and drops uploads that nobody named.
 
-        Due is what its retention says, and what was transferred from a referral that
-        has been retracted.
+        Due is what its retention or its consent says, and what was transferred from a
+        referral that has been retracted.
 
         Returns how many contents were erased. One that cannot be erased now does not
         keep the others from it.
@@ -145,7 +148,7 @@ class Erasing:
             if row is None:
                 continue
             try:
-                reason = vocabulary_pb2.ERASURE_REASON_RETENTION_ENDED
+                reason = await self._reason_in_time(row)
                 await self._erase(row, reason, self._ledger.exchange)
                 erased += 1
             except OnwardError as error:
@@ -155,6 +158,16 @@ class Erasing:
         before = now - int(self._limits.upload_kept * 1000)
         await self._ledger.write(lambda writer: writer.drop_uploads(before))
         return erased
+
+    async def _reason_in_time(
+        self, row: ReferralRow
+    ) -> vocabulary_pb2.ErasureReason.ValueType:
+        """Returns why content is due: its retention ended, or before it the consent."""
+        (entry,) = await self._store.statements([row.log_index])
+        stated = parse_statement(entry.jws).message.referral.expire_time
+        if row.expire_ms < timestamp_ms(stated):
+            return vocabulary_pb2.ERASURE_REASON_CONSENT_EXPIRED
+        return vocabulary_pb2.ERASURE_REASON_RETENTION_ENDED
 
     async def _erase(
         self,

@@ -24,7 +24,7 @@ from onward_server.exchange.directory import Caller
 from onward_server.exchange.draft import Draft
 from onward_server.exchange.erasing import Erasing
 from onward_server.exchange.ledger import Ledger
-from onward_server.exchange.linking import is_party, same_referral
+from onward_server.exchange.linking import same_referral
 from onward_server.exchange.moving import moved, referral_unknown
 from onward_server.exchange.publishing import (
     Publication,
@@ -55,14 +55,21 @@ _ROLES = MappingProxyType(
 )
 """By who signs a kind of statement: the roles of which one is needed."""
 
+
+def _published(_: Draft, row: ReferralRow, name: str) -> bool:
+    return row.publisher == name
+
+
+def _received(draft: Draft, row: ReferralRow, name: str) -> bool:
+    return draft.delivery(row.referral_id, name) is not None
+
+
 _PARTIES: Mapping[custody.Signer, Callable[[Draft, ReferralRow, str], bool]] = (
     MappingProxyType(
         {
-            custody.Signer.PUBLISHER: lambda _, row, name: row.publisher == name,
-            custody.Signer.RECIPIENT: lambda draft, row, name: (
-                draft.delivery(row.referral_id, name) is not None
-            ),
-            custody.Signer.PARTY: is_party,
+            custody.Signer.PUBLISHER: _published,
+            custody.Signer.RECIPIENT: _received,
+            custody.Signer.PARTY: lambda *of: _published(*of) or _received(*of),
         }
     )
 )
@@ -134,13 +141,10 @@ class Entry:
         if self.signed.statement.body_kind == "retraction":
             draft.put_referral(replace(referral, retracted=True))
         issuer = self.signed.message.issuer
-        by_watcher = self._signer is not custody.Signer.RECIPIENT and (
-            issuer in referral.watchers
-        )
         return draft.log(
             self.signed.statement,
             places=referral.places,
-            subject="" if by_watcher else issuer,
+            subject="" if issuer == referral.publisher else issuer,
             watchers=self._watchers(draft, referral),
         )
 
