@@ -43,6 +43,10 @@ from tests.support.world import TRUST_DOMAIN, open_world
 
 V = vocabulary_pb2
 FINGERPRINT = sha256(b"a certificate").digest()
+AN_AUDITOR: dict[str, Any] = {
+    "name": f"spiffe://{TRUST_DOMAIN}/auditor/inspector-general",
+    "kind": V.MEMBER_KIND_AUDITOR,
+}
 
 
 @pytest.fixture
@@ -116,6 +120,9 @@ class TestAdding:
             ("jurisdictions", {"jurisdictions": []}),
             ("jurisdictions", {"jurisdictions": ["Ohio"]}),
             ("jurisdictions", {"jurisdictions": ["US-oh"]}),
+            ("jurisdictions", {"jurisdictions": ["*"]}),
+            ("jurisdictions", {**AN_AUDITOR, "jurisdictions": ["*", "US-OH"]}),
+            ("jurisdictions", {**AN_AUDITOR, "jurisdictions": ["US-*"]}),
             ("jurisdictions", {"jurisdictions": ["US-OH", "US-OH"]}),
             ("jurisdictions", {"jurisdictions": [f"US-{n}" for n in range(101)]}),
             ("ori", {"ori": "XX00100"}),
@@ -131,6 +138,13 @@ class TestAdding:
         with pytest.raises(MalformedError) as refused:
             await office.registry.add_member(admin, description(**wrong))
         assert refused.value.field == f"member.{field}"
+
+    async def test_an_auditor_may_audit_everything(
+        self, office: Office, admin: Caller
+    ) -> None:
+        wanted = description(**AN_AUDITOR, jurisdictions=["*"])
+        added = await office.registry.add_member(admin, wanted)
+        assert list(change_of(added.change).member.jurisdictions) == ["*"]
 
     async def test_a_token_is_for_a_member(self, office: Office) -> None:
         with pytest.raises(UnknownError) as refused:

@@ -122,9 +122,14 @@ def test_content_is_sealed_to_active_keys_of_the_time() -> None:
         (["US-O"], "US-OH", False),
         (["US-OH", "US-NV"], "US-NV", True),
         ([], "US-OH", False),
+        (["US"], "US", True),
+        (["US-OH"], "US", False),
+        (["*"], "US-OH", True),
+        (["*"], "CA", True),
+        (["US"], "*", False),
     ],
 )
-def test_a_country_covers_its_subdivisions(
+def test_a_country_covers_its_subdivisions_and_an_asterisk_everything(
     jurisdictions: list[str], code: str, covered: bool
 ) -> None:
     entry = MemberEntry.from_proto(member(jurisdictions=jurisdictions))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from onward.core.directory import ROLES_OF_KIND
+from onward.core.directory import EVERYWHERE, ROLES_OF_KIND
 from onward.core.errors import MalformedError
 from onward.core.identity import IdentityKind, SpiffeId
 from onward.v1 import directory_pb2, vocabulary_pb2
@@ -87,16 +87,18 @@ def _rules(
     yield "roles", set(roles) <= allowed, "is among the roles of the member's kind"
     yield "roles", len(set(roles)) == len(roles), "has no role twice"
     # Operators run the exchange for everywhere; all others are competent somewhere.
-    anywhere = wanted.kind == vocabulary_pb2.MEMBER_KIND_OPERATOR
+    operator = wanted.kind == vocabulary_pb2.MEMBER_KIND_OPERATOR
+    auditor = wanted.kind == vocabulary_pb2.MEMBER_KIND_AUDITOR
     yield (
         "jurisdictions",
-        (places or anywhere) and len(places) <= MAX_JURISDICTIONS,
+        (places or operator) and len(places) <= MAX_JURISDICTIONS,
         f"has 1 to {MAX_JURISDICTIONS} codes",
     )
     yield (
         "jurisdictions",
-        all(_JURISDICTION.fullmatch(place) for place in places),
-        "has ISO 3166 codes, such as US or US-OH",
+        (auditor and places == [EVERYWHERE])
+        or all(map(_JURISDICTION.fullmatch, places)),
+        "has ISO 3166 codes, such as US or US-OH; an auditor's may be * alone",
     )
     yield "jurisdictions", len(set(places)) == len(places), "has no code twice"
     yield "ori", not wanted.ori or _ORI.fullmatch(wanted.ori), "is nine of A-Z, 0-9"

@@ -26,6 +26,9 @@ from onward.v1 import directory_pb2, vocabulary_pb2
 _ACTIVE_KEY = vocabulary_pb2.KEY_STATUS_ACTIVE
 _ACTIVE_MEMBER = vocabulary_pb2.MEMBER_STATUS_ACTIVE
 
+EVERYWHERE = "*"
+"""The jurisdiction of an auditor who audits the whole exchange."""
+
 _AGENCY_ROLES = (vocabulary_pb2.ROLE_PUBLISHER, vocabulary_pb2.ROLE_RECIPIENT)
 
 ROLES_OF_KIND: Mapping[int, tuple[vocabulary_pb2.Role.ValueType, ...]] = (
@@ -157,9 +160,13 @@ class MemberEntry:
         }
 
     def covers(self, jurisdiction: str) -> bool:
-        """Whether the member is competent for an ISO 3166-2 code."""
+        """Whether the member is competent for an ISO 3166 code.
+
+        A country's code covers its subdivisions, and :data:`EVERYWHERE` all codes.
+        """
         country = jurisdiction.partition("-")[0]
-        return bool({jurisdiction, country} & set(self.proto.jurisdictions))
+        wider = {jurisdiction, country, EVERYWHERE}
+        return not wider.isdisjoint(self.proto.jurisdictions)
 
 
 @dataclass(slots=True)

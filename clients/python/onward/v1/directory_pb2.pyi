@@ -143,7 +143,9 @@ class Member(_message.Message):
 
     @_builtins.property
     def jurisdictions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """ISO 3166-2 codes of where it is competent. `US` covers every `US-` code."""
+        """ISO 3166 codes of where it is competent. `US` covers every `US-` code, and `*`, which
+        only an auditor may have, everything.
+        """
 
     @_builtins.property
     def statement_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatementKey]:
