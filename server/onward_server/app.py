@@ -29,12 +29,14 @@ from onward_server.exchange.clock import (
     Entropy,
     system_entropy,
 )
+from onward_server.exchange.deciding import Deciding
 from onward_server.exchange.delivering import Delivering
 from onward_server.exchange.draft import Voice
 from onward_server.exchange.enrolment import Enrolment
 from onward_server.exchange.erasing import Erasing
 from onward_server.exchange.gate import Gate
 from onward_server.exchange.guard import Guard
+from onward_server.exchange.intakes import Intakes
 from onward_server.exchange.ledger import Ledger
 from onward_server.exchange.log_reader import LogReader
 from onward_server.exchange.policies import Policies
@@ -58,6 +60,7 @@ from onward_server.services.custody import CustodyService
 from onward_server.services.directory import DirectoryService
 from onward_server.services.enrollment import EnrollmentService
 from onward_server.services.health import Readiness
+from onward_server.services.intake import IntakeService
 from onward_server.services.log import LogService
 from onward_server.services.policy import PolicyService
 from onward_server.services.referral import ReferralDomain, ReferralService
@@ -97,6 +100,8 @@ class Domain:
     log: LogReader
     policies: Policies
     auditing: Auditing
+    intakes: Intakes
+    deciding: Deciding
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +291,8 @@ def _domain(basis: Basis) -> Domain:
         LogReader(ledger, store),
         Policies(ledger, store),
         Auditing(ledger, store),
+        Intakes(ledger, store, reader, clock, limits),
+        Deciding(ledger, store, reader),
     )
 
 
@@ -361,6 +368,9 @@ def _api_services(basis: Basis, domain: Domain) -> Mapping[str, object]:
     )
     return {
         "onward.v1.ReferralService": ReferralService(referral),
+        "onward.v1.IntakeService": IntakeService(
+            domain.intakes, domain.deciding, referral.limits
+        ),
         "onward.v1.AlertService": AlertService(referral.watching),
         "onward.v1.CustodyService": CustodyService(referral.records),
         "onward.v1.AuditService": AuditService(domain.auditing),

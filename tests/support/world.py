@@ -30,11 +30,13 @@ from onward.v1 import directory_pb2, statement_pb2, vocabulary_pb2
 from onward_server.exchange.alarming import Alarming
 from onward_server.exchange.auditing import Auditing
 from onward_server.exchange.clock import to_timestamp
+from onward_server.exchange.deciding import Deciding
 from onward_server.exchange.delivering import Delivering
 from onward_server.exchange.directory import Caller
 from onward_server.exchange.draft import Draft, Voice
 from onward_server.exchange.erasing import Erasing
 from onward_server.exchange.guard import Guard
+from onward_server.exchange.intakes import Intakes
 from onward_server.exchange.ledger import Ledger
 from onward_server.exchange.limits import Limits
 from onward_server.exchange.policies import Policies
@@ -175,6 +177,8 @@ class World:
         self.records = Records(ledger, store)
         self.policies = Policies(ledger, store)
         self.auditing = Auditing(ledger, store)
+        self.intakes = Intakes(ledger, store, reader, clock, self.limits)
+        self.deciding = Deciding(ledger, store, reader)
 
     async def join(self, party: Party) -> Party:
         """Puts a member into the directory."""
@@ -259,6 +263,42 @@ class World:
         )
         return Sending(statement.jws, sealed)
 
+    async def intake(
+        self, hotline: str = HOTLINE, code: str = "US-OH", **fields: Any
+    ) -> SignedStatement:
+        """Returns a signed intake, numbered as the hotline's book stands."""
+        book = await self.intakes.book(self.caller(hotline), code)
+        values: dict[str, Any] = {
+            "number": book.last_number + 1,
+            "number_in_jurisdiction": book.last_in_jurisdiction + 1,
+            "urgency": vocabulary_pb2.URGENCY_ROUTINE,
+            "urgency_reason": "stated",
+            "channel": vocabulary_pb2.CHANNEL_CALL,
+            "reporter_type": vocabulary_pb2.REPORTER_TYPE_COMMUNITY_MEMBER,
+            "subject_age_group": vocabulary_pb2.AGE_GROUP_ADULT,
+            "trafficking_type": vocabulary_pb2.TRAFFICKING_TYPE_LABOR,
+            "jurisdiction": statement_pb2.Jurisdiction(code=code),
+            "received_time": to_timestamp(self.clock.ms),
+            "content_commitment": os.urandom(32),
+        }
+        body = statement_pb2.Intake(**(values | fields))
+        return self.sign(hotline, previous=book.last_digest, intake=body)
+
+    async def register(
+        self, hotline: str = HOTLINE, code: str = "US-OH", **fields: Any
+    ) -> SignedStatement:
+        """Registers a tip; returns its intake."""
+        signed = await self.intake(hotline, code, **fields)
+        await self.intakes.register(self.caller(hotline), signed.jws)
+        return signed
+
+    async def decide(self, intake: SignedStatement, **body: Any) -> str:
+        """Submits what its hotline says about an intake; returns the statement."""
+        hotline = intake.message.issuer
+        signed = self.sign(hotline, previous=intake.digest, **body)
+        done = await self.deciding.decide(self.caller(hotline), signed.jws)
+        return done.jws
+
     async def answer(
         self, issuer: str, previous: str, referral_id: str, **body: Any
     ) -> str:
@@ -304,7 +344,9 @@ async def open_world(
                     )
                 )
             )
-        yield World(store, ledger, clock)
+        world = World(store, ledger, clock)
+        await world.policies.begin()
+        yield world
     finally:
         await ledger.stop()
         await store.close()

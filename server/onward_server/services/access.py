@@ -107,6 +107,14 @@ RULES: Mapping[str, Rule] = MappingProxyType(
                 "GetBundle": Rule(_PARTY | _AUDITOR),
                 "ListChains": Rule(_AUDITOR),
             },
+            "onward.v1.IntakeService": {
+                "RegisterIntake": Rule(_PUBLISHER, _STATEMENTS),
+                "RegisterIntakes": Rule(_PUBLISHER, _STATEMENTS, _items),
+                "DecideIntake": Rule(_PUBLISHER, _STATEMENTS),
+                "GetBook": Rule(_PUBLISHER),
+                "GetIntake": Rule(_PUBLISHER),
+                "ListIntakes": Rule(_PUBLISHER),
+            },
             "onward.v1.AlertService": {
                 "WatchAlerts": Rule(_PARTY | _OPERATOR, place=_STREAM),
             },

@@ -9,6 +9,7 @@ from onward.v1 import (
     admin_pb2,
     alert_pb2,
     audit_pb2,
+    intake_pb2,
     log_pb2,
     referral_pb2,
     vocabulary_pb2,
@@ -16,6 +17,7 @@ from onward.v1 import (
 from onward_server.exchange.auditing import Excerpt, ExportHeader
 from onward_server.exchange.clock import to_timestamp
 from onward_server.exchange.delivering import Beat, HandedOver, Offer, Retracted
+from onward_server.exchange.intakes import IntakeRecord
 from onward_server.exchange.publishing import Published
 from onward_server.exchange.receipts import Logged
 from onward_server.exchange.records import Record, Status
@@ -204,6 +206,29 @@ def _to_export_header(header: ExportHeader) -> audit_pb2.ExportHeader:
                 header.figures.deliveries.items()
             )
         ],
+    )
+
+
+def to_register_intake_response(
+    intake: Logged,
+) -> intake_pb2.RegisterIntakeResponse:
+    """Returns a registered tip."""
+    return intake_pb2.RegisterIntakeResponse(intake=to_logged_statement(intake))
+
+
+def to_intake_view(record: IntakeRecord) -> intake_pb2.IntakeView:
+    """Returns an intake and what became of it."""
+    row = record.row
+    return intake_pb2.IntakeView(
+        number=row.number,
+        urgency=vocabulary_pb2.Urgency.ValueType(row.urgency),
+        jurisdiction=row.jurisdiction,
+        received_time=to_timestamp(row.received_ms),
+        test=row.test,
+        state=vocabulary_pb2.IntakeState.ValueType(row.state),
+        due_time=to_timestamp(row.due_ms) if row.due_ms else None,
+        overdue=record.overdue,
+        statements=to_logged_statements(record.statements),
     )
 
 

@@ -32,6 +32,7 @@ from onward.core.errors import (
     VerificationError,
 )
 from onward.v1 import log_pb2, referral_pb2
+from onward_server.exchange.deciding import WithholdingForbiddenError
 from onward_server.exchange.publishing import DisclosureForbiddenError
 from onward_server.services.convert import to_logged_statement
 
@@ -162,7 +163,7 @@ def _retry_info(error: OnwardError) -> Message | None:
 
 def _rejection(error: OnwardError) -> log_pb2.LoggedStatement | None:
     """Returns the signed and logged refusal."""
-    if not isinstance(error, DisclosureForbiddenError):
+    if not isinstance(error, DisclosureForbiddenError | WithholdingForbiddenError):
         return None
     return to_logged_statement(error.rejection)
 
