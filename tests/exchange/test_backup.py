@@ -40,7 +40,7 @@ async def test_secrets_stay_where_they_are(made: Path, target: Path) -> None:
         "tls/server.pem",
     }
     assert {str(path.relative_to(made)) for path in done.keep} == SECRETS
-    assert done.entries == 3
+    assert done.entries == 4
 
 
 async def test_secrets_go_with_it_when_asked(made: Path, target: Path) -> None:
@@ -66,7 +66,7 @@ async def test_a_running_exchange_is_copied(made: Path, target: Path) -> None:
         await registry.add_member(admin, description())
         done = await copied(made, target, with_keys=True)
         await registry.suspend(admin, OHIO)
-    assert done.entries == 4
+    assert done.entries == 5
     (target / "guard").mkdir()
     async with running(target, clock) as (registry, admin):
         assert len(await registry.get_member(OHIO)) == 1

@@ -315,7 +315,7 @@ async def test_a_restored_old_copy_is_noticed(
     database.write_bytes(old)
     database.chmod(0o600)
     finding = bad(await look(made, ports, clock))["restore guard"]
-    assert "3 entries, and 4 were signed" in finding.detail
+    assert "4 entries, and 5 were signed" in finding.detail
 
 
 @contextmanager
