@@ -7,19 +7,21 @@ import asyncio
 import pytest
 
 from onward.core.errors import Reason, UnavailableError
-from onward_server.storage.contract import Batch, Needs, Store, Topic
+from onward_server.storage.contract import Batch, Needs, PolicyRow, Store, Topic
 from tests.storage.conftest import Backend, opened
-from tests.storage.scribe import HOTLINE, OHIO, Scribe
+from tests.storage.scribe import HOTLINE, OHIO, Scribe, digest_of
 
 
 async def is_untouched(store: Store) -> bool:
     """Whether nothing of the batch of :func:`full` is there."""
     return (
         await store.head() is None
-        and await store.statements([0, 1]) == []
+        and await store.statements([0, 1, 2]) == []
         and await store.referral("r1") is None
         and await store.deliveries(["r1"]) == []
         and await store.feed(HOTLINE, Topic.CUSTODY, -1, 9) == []
+        and await store.last_intake(HOTLINE) is None
+        and await store.policy(b"") is None
         and await store.tiles([(0, 0)]) == {}
         and await store.state_counts() == {}
     )
@@ -28,7 +30,9 @@ async def is_untouched(store: Store) -> bool:
 def full(scribe: Scribe) -> Batch:
     """Returns a batch with something for most tables."""
     scribe.publish("r1", OHIO)
+    scribe.register(1)
     scribe.batch.feed.append((HOTLINE, Topic.CUSTODY, 0))
+    scribe.batch.policies.append(PolicyRow(0, digest_of("set"), "1", "{}"))
     return scribe.take()
 
 
@@ -40,9 +44,11 @@ async def test_what_was_committed_is_there_after_reopening(
         await writer.write(batch)
     async with opened(backend) as store:
         assert await store.head() == batch.checkpoint
-        assert await store.statements([0, 1]) == batch.statements
+        assert await store.statements([0, 1, 2]) == batch.statements
         assert await store.referral("r1") == batch.referrals["r1"]
         assert await store.deliveries(["r1"]) == list(batch.deliveries.values())
+        assert await store.intake(HOTLINE, 1) == batch.intakes[HOTLINE, 1]
+        assert await store.policy(b"") == batch.policies[0]
         assert await store.feed(HOTLINE, Topic.CUSTODY, -1, 9) == [0]
         assert await store.content(batch.contents[0][0]) == b"sealed"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TypeVar
@@ -164,26 +164,18 @@ def _roll_back(connection: sqlite3.Connection) -> None:
 
 
 def _load(needs: Needs, connection: sqlite3.Connection) -> Loaded:
-    """Reads what is needed; asks only for what there is to ask."""
-    referrals = deliveries = statements = tokens = stored = intakes = None
-    lasts = books = None
-    if needs.referrals:
-        ids = to_json(list(needs.referrals))
-        referrals = QUERIES.referrals(connection, referral_ids=ids)
-        deliveries = QUERIES.deliveries(connection, referral_ids=ids)
-    if needs.digests:
-        statements = QUERIES.statement_keys(connection, **pack_digests(needs.digests))
-    if needs.tokens:
-        tokens = QUERIES.tokens(connection, token_ids=to_json(list(needs.tokens)))
-    if needs.contents:
-        stored = QUERIES.contents(connection, **pack_digests(needs.contents))
-    if needs.intakes:
-        intakes = QUERIES.intakes(connection, numbers=to_json(list(needs.intakes)))
-    if needs.books:
-        hotlines = to_json(list({hotline for hotline, _ in needs.books}))
-        lasts = QUERIES.last_intakes(connection, hotlines=hotlines)
-        wanted = to_json(list(needs.books))
-        books = QUERIES.last_in_jurisdictions(connection, books=wanted)
+    """Reads what is needed."""
+    ask = partial(_ask, connection)
+    ask_digests = partial(_ask_digests, connection)
+    hotlines = {hotline for hotline, _ in needs.books}
+    referrals = ask(QUERIES.referrals, referral_ids=needs.referrals)
+    deliveries = ask(QUERIES.deliveries, referral_ids=needs.referrals)
+    statements = ask_digests(QUERIES.statement_keys, needs.digests)
+    tokens = ask(QUERIES.tokens, token_ids=needs.tokens)
+    stored = ask_digests(QUERIES.contents, needs.contents)
+    intakes = ask(QUERIES.intakes, numbers=needs.intakes)
+    lasts = ask(QUERIES.last_intakes, hotlines=hotlines)
+    places = ask(QUERIES.last_in_jurisdictions, books=needs.books)
     return Loaded(
         head=read_row(CheckpointRow, QUERIES.head(connection)),
         referrals={row.referral_id: row for row in read_rows(ReferralRow, referrals)},
@@ -193,18 +185,34 @@ def _load(needs: Needs, connection: sqlite3.Connection) -> Loaded:
         },
         statements={row.digest: row for row in read_rows(StatementRow, statements)},
         tokens={row.token_id: row for row in read_rows(TokenRow, tokens)},
-        contents={
-            bytes.fromhex(digest): referral_id
-            for digest, referral_id in read_values(stored)
-        },
+        contents={bytes.fromhex(digest): name for digest, name in read_values(stored)},
         intakes={
             (row.hotline, row.number): row for row in read_rows(IntakeRow, intakes)
         },
         last_intakes={row.hotline: row for row in read_rows(IntakeRow, lasts)},
         last_in_jurisdictions={
-            (hotline, code): last for hotline, code, last in read_values(books)
+            (hotline, code): last for hotline, code, last in read_values(places)
         },
     )
+
+
+def _ask(
+    connection: sqlite3.Connection,
+    query: Callable[..., str | None],
+    **wanted: Collection[object],
+) -> str | None:
+    """Runs a query that takes one list, unless there is nothing to ask."""
+    ((name, keys),) = wanted.items()
+    return query(connection, **{name: to_json(list(keys))}) if keys else None
+
+
+def _ask_digests(
+    connection: sqlite3.Connection,
+    query: Callable[..., str | None],
+    digests: Collection[bytes],
+) -> str | None:
+    """The same, for a query that takes digests."""
+    return query(connection, **pack_digests(digests)) if digests else None
 
 
 def _write(batch: Batch, connection: sqlite3.Connection) -> None:
