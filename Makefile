@@ -16,8 +16,8 @@ export PYTHONDONTWRITEBYTECODE :=
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
-demo: $(READY) ## run an exchange and follow five tips through it
-	@$(BIN)/python tools/demo.py
+demo: $(READY) ## run an exchange, follow eight tips through it, and prove it
+	@$(BIN)/python -m tools.demo
 
 test: $(READY) ## run the tests; ARGS="-k name" narrows them
 	@$(BIN)/pytest --numprocesses auto --dist worksteal $(ARGS)
