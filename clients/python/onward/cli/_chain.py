@@ -22,6 +22,7 @@ from onward.core.custody import (
     state_name,
 )
 from onward.core.errors import UnknownError
+from onward.v1 import statement_pb2
 from onward.v1 import vocabulary_pb2 as words
 
 COLUMNS: Final = ("log entry", "time", "by", "statement", "what", "delivery")
@@ -130,8 +131,48 @@ def _outcome(body: Any) -> str:  # noqa: ANN401 - a message
     return f"{code}, closed" if body.closes else code
 
 
+def _intake(body: Any) -> str:  # noqa: ANN401 - a message
+    urgency = word_of(words.Urgency, body.urgency)
+    return f"number {body.number} ({urgency}, {body.jurisdiction.code})"
+
+
+def _withholding(body: Any) -> str:  # noqa: ANN401 - a message
+    reason = word_of(words.WithholdReason, body.reason)
+    told = f"{reason}, approved by {body.approver_role}"
+    if not body.HasField("review_time"):
+        return told
+    return f"{told}, again on {body.review_time.ToJsonString()[:10]}"
+
+
+def _link(body: Any) -> str:  # noqa: ANN401 - a message
+    return (
+        f"same as {body.same_as_referral_id or f'intake {body.same_as_intake_number}'}"
+    )
+
+
+def _look(body: Any) -> str:  # noqa: ANN401 - a message
+    if body.referral_ids:
+        return f"{body.method}: {', '.join(body.referral_ids)}"
+    scope = ", ".join(body.jurisdictions)
+    return f"{body.method}: {body.statement_count} statements of {scope}"
+
+
+def what_is_due(due: statement_pb2.Due) -> str:
+    """Returns what is due, when, and who holds it, in a few words."""
+    kind = word_of(words.DeadlineKind, due.kind)
+    time = short_time(due.due_time.ToJsonString())
+    return f"{kind} due {time}, held by {short_name(due.holder)}"
+
+
 _WHAT: Final[Mapping[str, Callable[[Any], str]]] = MappingProxyType(
     {
+        "intake": _intake,
+        "withholding": _withholding,
+        "hold": lambda body: f"approved by {body.approver_role}: {body.reason}",
+        "link": _link,
+        "warning": lambda body: what_is_due(body.due),
+        "breach": lambda body: what_is_due(body.due),
+        "audit_access": _look,
         "referral": lambda body: f"to {names_of(body.recipients)}",
         "acceptance": lambda body: f"policy {body.policy_version}",
         "rejection": lambda body: f"{body.rule}: {body.sentence}",

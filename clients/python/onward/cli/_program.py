@@ -1,6 +1,6 @@
-"""``receive --exec``: a program that stores what arrives, and may answer it.
+"""``--exec``: a program that stores what arrives, or pages somebody.
 
-The program runs once for each delivery and each retraction.
+Of ``receive`` it runs once for each delivery and each retraction.
 
 * Standard input is the tip, as JSON (``onward.v1.Tip``, with the words of the
   vocabulary); empty for a retraction.
@@ -15,6 +15,11 @@ The program runs once for each delivery and each retraction.
 
 Delivery is at least once: a program may be given the same referral again, for example
 when the machine lost power after it was stored and before ``Received`` was logged.
+
+Of ``alerts`` it runs once for each warning and breach, in the log's order. Standard
+input is the statement, as JSON; what it prints is not read. Exit code 0 says that it is
+dealt with. After another one it runs again, after growing pauses, and so it does when
+``alerts`` is started again.
 """
 
 from __future__ import annotations
@@ -27,12 +32,14 @@ from asyncio.subprocess import PIPE
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Self
+from typing import Final, Generic, Self, TypeVar
 
 from onward.cli._messages import word_of
-from onward.client import Incoming, Retracted
+from onward.client import Alert, Incoming, Retracted
 from onward.core.errors import MalformedError
 from onward.v1 import statement_pb2, vocabulary_pb2
+
+_Of = TypeVar("_Of")
 
 _GRACE: Final = 5.0
 """Seconds that a program is given to end when it is told to."""
@@ -72,7 +79,8 @@ class Program:
         Raises:
             NotStoredError: it ended with another code than 0.
         """
-        own = {name: text for name, text in os.environ.items() if name not in FACTS}
+        ours = FACTS.keys() | ALERT_FACTS.keys()
+        own = {name: text for name, text in os.environ.items() if name not in ours}
         process = await asyncio.create_subprocess_exec(
             *self.argv, stdin=PIPE, stdout=PIPE, env={**own, **facts}
         )
@@ -86,8 +94,17 @@ class Program:
 
 
 def facts_of(item: Incoming | Retracted) -> dict[str, str]:
-    """Returns what a program finds in its environment."""
-    values = ((name, fact.of(item)) for name, fact in FACTS.items())
+    """Returns what a program of ``receive`` finds in its environment."""
+    return _stated(FACTS, item)
+
+
+def facts_of_alert(alert: Alert) -> dict[str, str]:
+    """Returns what a program of ``alerts`` finds in its environment."""
+    return _stated(ALERT_FACTS, alert)
+
+
+def _stated(facts: Mapping[str, Fact[_Of]], item: _Of) -> dict[str, str]:
+    values = ((name, fact.of(item)) for name, fact in facts.items())
     return {name: value for name, value in values if value}
 
 
@@ -112,7 +129,7 @@ def _body(item: Incoming | Retracted) -> statement_pb2.Referral:
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(Generic[_Of]):
     """A variable in a program's environment.
 
     Attributes:
@@ -121,10 +138,10 @@ class Fact:
     """
 
     meaning: str
-    of: Callable[[Incoming | Retracted], str]
+    of: Callable[[_Of], str]
 
 
-FACTS: Final[Mapping[str, Fact]] = MappingProxyType(
+FACTS: Final[Mapping[str, Fact[Incoming | Retracted]]] = MappingProxyType(
     {
         "ONWARD_EVENT": Fact(
             "`referral`, or `retraction`",
@@ -158,7 +175,46 @@ FACTS: Final[Mapping[str, Fact]] = MappingProxyType(
         ),
     }
 )
-"""What the environment of a program holds. Never content."""
+"""What the environment of a program of ``receive`` holds. Never content."""
+
+ALERT_FACTS: Final[Mapping[str, Fact[Alert]]] = MappingProxyType(
+    {
+        "ONWARD_EVENT": Fact("`warning`, or `breach`", lambda alert: alert.kind),
+        "ONWARD_DEADLINE": Fact(
+            "what is due, a word such as `ACKNOWLEDGE`",
+            lambda alert: word_of(vocabulary_pb2.DeadlineKind, alert.due.kind),
+        ),
+        "ONWARD_DUE_TIME": Fact(
+            "when, RFC 3339", lambda alert: alert.due.due_time.ToJsonString()
+        ),
+        "ONWARD_HOLDER": Fact(
+            "SPIFFE ID of who holds the tip", lambda alert: alert.due.holder
+        ),
+        "ONWARD_HOLDER_ROLE": Fact(
+            "its part, a word such as `RECIPIENT`",
+            lambda alert: word_of(vocabulary_pb2.HolderRole, alert.due.holder_role),
+        ),
+        "ONWARD_REFERRAL_ID": Fact(
+            "the referral's id, if it is about one",
+            lambda alert: alert.statement.message.referral_id,
+        ),
+        "ONWARD_RECIPIENT": Fact(
+            "SPIFFE ID of the delivery's recipient", lambda alert: alert.due.recipient
+        ),
+        "ONWARD_HOTLINE": Fact(
+            "SPIFFE ID of the hotline, if it is about an intake",
+            lambda alert: alert.due.hotline,
+        ),
+        "ONWARD_INTAKE_NUMBER": Fact(
+            "the intake's number", lambda alert: str(alert.due.intake_number or "")
+        ),
+        "ONWARD_LOG_INDEX": Fact(
+            "the statement's place in the log",
+            lambda alert: str(alert.statement.log_index),
+        ),
+    }
+)
+"""What the environment of a program of ``alerts`` holds."""
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

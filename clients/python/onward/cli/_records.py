@@ -31,7 +31,7 @@ def print_logged(item: Logged, *, as_json: bool) -> None:
     if as_json:
         print_json(record_of(item))
         return
-    subject = item.message.referral_id or short_name(_changed(item))
+    subject = item.message.referral_id or _subject(item)
     kind = item.kind.replace("_", " ")
     print_line(f"{kind} of {subject}: log entry {item.log_index}")
 
@@ -55,6 +55,16 @@ def names_of(names: list[str]) -> str:
     return ", ".join(map(short_name, names))
 
 
-def _changed(item: Logged) -> str:
-    """Returns whose entry a change of the directory is about."""
-    return item.message.directory_change.member.name
+def intake_of(item: Logged) -> int:
+    """Returns the number of the intake that a statement is about; 0 if none."""
+    body = getattr(item.message, item.kind)
+    due = getattr(body, "due", body)
+    return int(getattr(due, "intake_number", getattr(due, "number", 0)))
+
+
+def _subject(item: Logged) -> str:
+    """Returns what a statement without a referral is about."""
+    number = intake_of(item)
+    if number:
+        return f"intake {number}"
+    return short_name(item.message.directory_change.member.name)

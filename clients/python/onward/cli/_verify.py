@@ -37,12 +37,13 @@ def verify_files(
             if as_json:
                 print_json({"bundle": str(path), **report.to_dict()})
             else:
-                _show(path, report, chain=chain or report.exit_code != 0)
+                show_report(path, report, chain=chain or report.exit_code != 0)
             advance(1)
     return Exit(next(code for code in _BY_WEIGHT if code in codes))
 
 
-def _show(path: Path, report: Report, *, chain: bool) -> None:
+def show_report(path: Path, report: Report, *, chain: bool) -> None:
+    """Prints a report for people."""
     print_table(
         ("step", "", "subject", "verdict", "why"),
         [

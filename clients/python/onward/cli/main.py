@@ -7,7 +7,15 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from onward.cli import joining, proving, publishing, reading, receiving
+from onward.cli import (
+    alerting,
+    intaking,
+    joining,
+    proving,
+    publishing,
+    reading,
+    receiving,
+)
 
 
 class Commands(TyperGroup):
@@ -37,6 +45,12 @@ app = typer.Typer(
 
 for command in (
     joining.enroll,
+    intaking.intake,
+    intaking.withhold,
+    intaking.hold,
+    intaking.duplicate,
+    intaking.book,
+    intaking.reveal,
     publishing.publish,
     publishing.retract,
     publishing.erase,
@@ -49,6 +63,9 @@ for command in (
     receiving.transfer,
     receiving.outcome,
     receiving.reply,
+    intaking.link,
+    alerting.alerts,
+    alerting.looks,
     reading.show,
     reading.list_,
     reading.bundle,

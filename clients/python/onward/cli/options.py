@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
@@ -24,6 +25,21 @@ def file(text: str) -> Path:
     return path
 
 
+def time(text: str) -> datetime:
+    """Reads an option that is a time: a date, or RFC 3339; UTC where it says nothing.
+
+    Raises:
+        typer.BadParameter: it is neither.
+    """
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text} is neither a date nor a time such as 2026-12-01T08:00:00Z"
+        ) from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
 HomeOption: TypeAlias = Annotated[
     Path,
     typer.Option(
@@ -41,6 +57,22 @@ JsonOption: TypeAlias = Annotated[
 
 ReferralId: TypeAlias = Annotated[
     str, typer.Argument(metavar="ID", help="The referral's id.", show_default=False)
+]
+
+IntakeNumber: TypeAlias = Annotated[
+    int,
+    typer.Argument(
+        metavar="N", min=1, help="The number of the intake.", show_default=False
+    ),
+]
+
+ApproverOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--approver-role",
+        metavar="ROLE",
+        help="The role of who approved it, such as 'shift supervisor'; never a name.",
+    ),
 ]
 
 AlgorithmOption: TypeAlias = Annotated[

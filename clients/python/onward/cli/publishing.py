@@ -57,6 +57,15 @@ def publish(
     basis_citation: CitationOption = None,
     consent: ConsentOption = None,
     subject: SubjectOption = None,
+    intake: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--intake",
+            metavar="N",
+            min=1,
+            help="The number of an own intake that it answers; repeat.",
+        ),
+    ] = None,
     referral: ReferralFileOption = None,
     test: Annotated[
         bool, typer.Option("--test", help="Mark it as a test, whatever the tip says.")
@@ -101,6 +110,7 @@ def publish(
         basis_citation=basis_citation,
         consent=consent,
         subject_age_group=subject,
+        intake_numbers=intake,
     )
     layers = [_routing.members_of_file(referral), options]
     job = _publish.Job(layers, test=test, keep=keep, as_json=as_json)

@@ -81,6 +81,66 @@ RetractionReason: TypeAlias = Literal[
 
 RetractionAction: TypeAlias = Literal["RESTRICTED", "DESTROYED", "RETAINED_LEGAL_DUTY"]
 
+Channel: TypeAlias = Literal[
+    "CALL",
+    "TEXT",
+    "WEBCHAT",
+    "EMAIL",
+    "WEB_FORM",
+    "MOBILE_APP",
+    "IN_PERSON",
+    "MAIL",
+    "AGENCY_REFERRAL",
+    "API",
+]
+
+ReporterType: TypeAlias = Literal[
+    "POTENTIAL_VICTIM",
+    "FAMILY",
+    "FRIEND",
+    "COMMUNITY_MEMBER",
+    "INDUSTRY_WORKER",
+    "MEDICAL",
+    "EDUCATOR",
+    "SERVICE_PROVIDER",
+    "CHILD_WELFARE",
+    "LAW_ENFORCEMENT",
+    "GOVERNMENT",
+    "ATTORNEY",
+    "OTHER_WITNESS",
+    "ANONYMOUS",
+    "OTHER",
+    "UNKNOWN",
+]
+
+TraffickingType: TypeAlias = Literal[
+    "SEX",
+    "LABOR",
+    "SEX_AND_LABOR",
+    "NOT_SPECIFIED",
+    "RELATED_CRIME_ONLY",
+]
+
+WithholdReason: TypeAlias = Literal[
+    "VICTIM_DECLINED",
+    "CONSENT_PENDING",
+    "CONSENT_WITHDRAWN",
+    "CONSENT_EXPIRED",
+    "SAFETY_RISK",
+    "LEGAL_BAR",
+    "PRIVILEGED",
+    "INSUFFICIENT_LOCATION",
+    "NO_TRAFFICKING_INDICATORS",
+    "SERVICE_ONLY",
+    "OUTSIDE_COUNTRY",
+    "DUPLICATE",
+    "DECONFLICTION_HOLD",
+    "SPAM_OR_ABUSE",
+    "TEST",
+]
+
+IntakeState: TypeAlias = Literal["OPEN", "PASSED_ON", "WITHHELD", "DUPLICATE"]
+
 SealingSuite: TypeAlias = Literal["MLKEM768_X25519", "P384"]
 
 StatementAlgorithm: TypeAlias = Literal["EdDSA", "ES256", "ES384"]
