@@ -32,8 +32,8 @@ def intake(
             metavar="TIP",
             parser=file,
             show_default=False,
-            help="The tip as JSON (onward.v1.Tip); - is standard input. Or any other file, "
-            "such as a recording, which options describe.",
+            help="The tip as JSON (onward.v1.Tip); - is standard input. Or any other "
+            "file, such as a recording, which options describe.",
         ),
     ] = None,
     *,
