@@ -20,7 +20,7 @@ from onward.cli import _answer, _program, words
 from onward.cli import main as member_cli
 from onward.cli._errors import EXITS
 from onward.cli.exits import Exit
-from onward.core import custody
+from onward.core import custody, due, intakes
 from onward.core.errors import OnwardError
 from onward.v1 import vocabulary_pb2
 from onward_server import telemetry
@@ -263,15 +263,6 @@ def custody_table() -> str:
         )
         for kind in custody.SIGNERS
     ]
-    transitions = [
-        (
-            f"`{custody.state_name(state)}`",
-            event.value,
-            f"`{custody.state_name(after)}`",
-        )
-        for state, events in custody.TRANSITIONS.items()
-        for event, after in events.items()
-    ]
     return _generated(
         "Custody",
         "The state of a delivery follows from the statements in the log, in the log's "
@@ -286,8 +277,67 @@ def custody_table() -> str:
         "state is named. An acceptance puts each delivery into "
         f"`{custody.state_name(custody.INITIAL)}`. A retraction and an erasure concern "
         "every delivery of the referral.",
-        _table(("state", "event", "state after"), transitions),
+        _transitions(custody.transitions()),
+        "A link, a warning and a breach stand in the chain, and move nothing.",
+        "## What is due",
+        "In each state, and who holds the tip there. An outcome is due until the first "
+        "one. In the other states nothing is due.",
+        _table(
+            ("state", "what is due", "who holds it"),
+            [
+                (
+                    f"`{custody.state_name(custody.State.ValueType(state))}`",
+                    ", ".join(due.kind_name(kind) for kind in kinds),
+                    due.role_name(due.HOLDERS[state]),
+                )
+                for state, kinds in due.OPEN.items()
+            ],
+        ),
     )
+
+
+def intake_table() -> str:
+    """Returns the page of what becomes of an intake."""
+    answers = [
+        (
+            f"`{kind}`",
+            "the hotline" if kind in intakes.OF_THE_HOTLINE else "the exchange",
+            _or_nothing(intakes.ANSWERS, kind),
+        )
+        for kind in intakes.ANSWERS
+    ]
+    return _generated(
+        "Intakes",
+        "What becomes of an intake follows from the statements in the log, in the "
+        "log's order, by one table: exchange and auditor run the same "
+        "(`onward.core.intakes`). An intake is in exactly one state, so at every place "
+        "of the log *received = passed on + withheld + duplicates + open*.",
+        f"```mermaid\n{intakes.diagram()}```",
+        "## Who says what, and what it answers",
+        "`previous` of a statement holds the digest of the one that it answers. An "
+        "`intake` answers the hotline's intake before it, and nothing if it is the "
+        "first. `referral_id` is empty in all of them; a referral names the intakes "
+        "that it answers by `intake_numbers`.",
+        _table(("statement", "signed by", "answers"), answers),
+        "## Transitions",
+        "What is not in this table is refused with `INTAKE_DECIDED`, and the present "
+        "state is named.",
+        _transitions(intakes.transitions()),
+        "## The commitment",
+        "`content_commitment` is SHA-256 over the 16 bytes `onward-intake/v1`, a zero "
+        f"byte, a salt of {intakes.SALT_SIZE} unpredictable bytes that the hotline "
+        "keeps to itself and uses once, and the bytes of what was told. Without the "
+        "salt it says nothing; with it, the hotline shows in a dispute what it was "
+        "told.",
+    )
+
+
+def _transitions(transitions: Iterable[tuple[str, str, str]]) -> str:
+    """Returns the table of a transition table."""
+    rows = [
+        (f"`{before}`", event, f"`{after}`") for before, event, after in transitions
+    ]
+    return _table(("state", "event", "state after"), rows)
 
 
 def _or_nothing(answers: Mapping[str, frozenset[str]], kind: str) -> str:
@@ -361,6 +411,7 @@ _PAGES: Mapping[str, Callable[[], str]] = {
     "cli.md": cli,
     "configuration.md": configuration,
     "custody.md": custody_table,
+    "intakes.md": intake_table,
     "errors.md": errors,
     "metrics.md": metrics,
 }

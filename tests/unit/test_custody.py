@@ -25,6 +25,9 @@ KINDS_OF_CHAINS = {
     "retraction",
     "retraction_reply",
     "erasure",
+    "link",
+    "warning",
+    "breach",
 }
 
 
@@ -156,6 +159,10 @@ def test_an_outcome_is_an_event_by_whether_it_closes() -> None:
         ("referral", None),
         ("acceptance", None),
         ("rejection", None),
+        ("link", None),
+        ("warning", None),
+        ("breach", None),
+        ("intake", None),
         ("directory_change", None),
         ("key_change", None),
         ("audit_access", None),
@@ -188,7 +195,15 @@ def test_parties_speak_for_themselves_only() -> None:
         for signer in Signer
     }
     assert by[Signer.PUBLISHER] == {"referral", "retraction"}
-    assert by[Signer.EXCHANGE] == {"acceptance", "rejection", "handover", "erasure"}
+    assert by[Signer.EXCHANGE] == {
+        "acceptance",
+        "rejection",
+        "handover",
+        "erasure",
+        "warning",
+        "breach",
+    }
+    assert by[Signer.PARTY] == {"link"}
 
 
 def test_an_answer_to_the_wrong_kind_is_refused() -> None:

@@ -34,6 +34,7 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from types import MappingProxyType
 
+from onward.core._mermaid import state_diagram
 from onward.core.errors import Reason, StateError
 from onward.v1 import statement_pb2, vocabulary_pb2
 
@@ -296,16 +297,13 @@ def check_answers(kind: str, answered: str) -> None:
         )
 
 
+def transitions() -> Iterator[tuple[str, str, str]]:
+    """Yields the table as people read it: state, event, state after."""
+    for before, events in TRANSITIONS.items():
+        for event, after in events.items():
+            yield state_name(before), event.value, state_name(after)
+
+
 def diagram() -> str:
     """Returns the table as a Mermaid state diagram; the documentation shows it."""
-    lines = ["stateDiagram-v2", f"    [*] --> {state_name(INITIAL)}: acceptance"]
-    lines += [f"    {line}" for line in _edges()]
-    return "\n".join(lines) + "\n"
-
-
-def _edges() -> Iterator[str]:
-    """Yields one line for each pair of states, with the events that lead over."""
-    for state, events in TRANSITIONS.items():
-        for after in dict.fromkeys(events.values()):
-            names = [event.value for event, to in events.items() if to == after]
-            yield f"{state_name(state)} --> {state_name(after)}: {', '.join(names)}"
+    return state_diagram("acceptance", state_name(INITIAL), transitions())

@@ -26,11 +26,12 @@ What a reader may find surprising:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import IntFlag, StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from onward.core._mermaid import state_diagram
 from onward.core.errors import MalformedError, Reason, StateError
 from onward.v1 import vocabulary_pb2
 
@@ -92,6 +93,24 @@ TRANSITIONS: Final[Mapping[State.ValueType, Mapping[Event, State.ValueType]]] = 
         }
     )
 )
+
+
+ANSWERS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        "intake": frozenset({"intake"}),
+        "withholding": frozenset({"intake"}),
+        "hold": frozenset({"intake"}),
+        "link": frozenset({"intake"}),
+        "rejection": frozenset({"withholding"}),
+        "warning": frozenset({"intake"}),
+        "breach": frozenset({"intake"}),
+    }
+)
+"""For each kind of statement about an intake, the kinds that its ``previous`` may name.
+What an intake answers is the hotline's intake before it."""
+
+OF_THE_HOTLINE: Final = frozenset({"intake", "withholding", "hold", "link"})
+"""The kinds that the hotline signs. The exchange signs the others."""
 
 
 class Reach(IntFlag):
@@ -176,6 +195,18 @@ def state_name(state: int) -> str:
     if state not in State.values():
         return f"UNKNOWN_{state}"
     return State.Name(State.ValueType(state)).removeprefix("INTAKE_STATE_")
+
+
+def transitions() -> Iterator[tuple[str, str, str]]:
+    """Yields the table as people read it: state, event, state after."""
+    for before, events in TRANSITIONS.items():
+        for event, after in events.items():
+            yield state_name(before), event.value, state_name(after)
+
+
+def diagram() -> str:
+    """Returns the table as a Mermaid state diagram; the documentation shows it."""
+    return state_diagram("intake", state_name(INITIAL), transitions())
 
 
 def commitment(salt: bytes, content: bytes) -> bytes:
