@@ -45,7 +45,9 @@ class Intakes:
 
     # --- registering ------------------------------------------------------------------
 
-    async def register(self, draft: IntakeDraft, content: bytes) -> Registered | Queued:
+    async def register(
+        self, draft: IntakeDraft, content: bytes, *, first_number: int = 1
+    ) -> Registered | Queued:
         """Registers a tip: commits to its content, before anything is decided.
 
         The intake and its secret salt are in the home durably before anything is sent,
@@ -60,19 +62,22 @@ class Intakes:
             draft: what the hotline states about the tip.
             content: what was told, as the hotline keeps it. It is not kept here, and
                 not sent: keep exactly these bytes, for :meth:`reveal`.
+            first_number: of the hotline's first intake. One that joins goes on counting
+                where it stands; it has no say any more once there is an intake.
 
         Raises:
             MalformedError: the draft is not well-formed; nothing was kept.
             OnwardError: the exchange refuses it. It is put aside if that is for what it
                 says, and else still waits.
         """
-        (result,) = await self.register_many([(draft, content)])
+        tip = (draft, content)
+        (result,) = await self.register_many([tip], first_number=first_number)
         if isinstance(result, OnwardError):
             raise result
         return result
 
     async def register_many(
-        self, tips: Sequence[tuple[IntakeDraft, bytes]]
+        self, tips: Sequence[tuple[IntakeDraft, bytes]], *, first_number: int = 1
     ) -> list[Registered | Queued | OnwardError]:
         """Registers many, in their order; each ends for itself as by :meth:`register`.
 
@@ -80,7 +85,7 @@ class Intakes:
             OnwardError: none can be registered; all that are well-formed wait.
         """
         marks = [await asyncio.to_thread(self._add, *tip) for tip in tips]
-        registrar = Registrar(self._session, self._queue)
+        registrar = Registrar(self._session, self._queue, first_number)
         why = None
         try:
             await registrar.run()

@@ -62,11 +62,13 @@ class Registrar:
     Attributes:
         session: signs and asks.
         queue: what waits.
+        first_number: of the first intake, if the hotline has none yet.
         ends: what came of each so far.
     """
 
     session: Session
     queue: Queue
+    first_number: int = 1
     ends: dict[str, Registered | OnwardError] = field(default_factory=dict)
     _signed_now: set[str] = field(default_factory=set)
     _outdated: set[str] = field(default_factory=set)
@@ -124,7 +126,8 @@ class Registrar:
             code: book.last_number_in_jurisdiction for code, book in books.items()
         }
         last = next(iter(books.values()))
-        number, previous = last.last_number, last.last_digest
+        number = last.last_number or self.first_number - 1
+        previous = last.last_digest
         signed = []
         for item in batch:
             number += 1

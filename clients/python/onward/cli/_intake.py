@@ -95,7 +95,12 @@ def of_batch(path: Path | None, members: Mapping[str, object]) -> list[Item]:
 
 
 def register(
-    home: Path, items: Sequence[Item], *, offline: bool, as_json: bool
+    home: Path,
+    items: Sequence[Item],
+    *,
+    offline: bool,
+    first_number: int,
+    as_json: bool,
 ) -> Exit:
     """Registers tips, prints what came of each, and returns what to end with."""
     if offline:
@@ -106,9 +111,8 @@ def register(
         with progress("registering", len(items)) as advance:
             for start in range(0, len(items), _CHUNK):
                 chunk = items[start : start + _CHUNK]
-                for item, result in zip(
-                    chunk, await _register(client, chunk), strict=True
-                ):
+                results = await _register(client, chunk, first_number)
+                for item, result in zip(chunk, results, strict=True):
                     worst = max(worst, _print(item.line, result, as_json=as_json))
                 advance(len(chunk))
         return worst
@@ -143,7 +147,9 @@ def _queue(path: Path, items: Sequence[Item], *, as_json: bool) -> Exit:
     return worst
 
 
-async def _register(client: Client, chunk: Sequence[Item]) -> list[Result]:
+async def _register(
+    client: Client, chunk: Sequence[Item], first_number: int
+) -> list[Result]:
     results: list[Result | None] = []
     tips: list[tuple[IntakeDraft, bytes]] = []
     for item in chunk:
@@ -152,7 +158,9 @@ async def _register(client: Client, chunk: Sequence[Item]) -> list[Result]:
             results.append(None)
         except MalformedError as error:
             results.append(error)
-    registered = iter(await client.intakes.register_many(tips))
+    registered = iter(
+        await client.intakes.register_many(tips, first_number=first_number)
+    )
     return [result or next(registered) for result in results]
 
 

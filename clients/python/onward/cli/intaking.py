@@ -67,6 +67,15 @@ def intake(
             "--received", metavar="TIME", parser=time, help="When it came in, RFC 3339."
         ),
     ] = None,
+    first_number: Annotated[
+        int,
+        typer.Option(
+            "--first-number",
+            metavar="N",
+            min=1,
+            help="For a hotline without any intake: the number to begin with.",
+        ),
+    ] = 1,
     test: Annotated[
         bool, typer.Option("--test", help="Mark it as a test, whatever the tip says.")
     ] = False,
@@ -108,7 +117,11 @@ def intake(
         test=test,
     )
     items = _intake.of_file(tip, members) if tip else _intake.of_batch(batch, members)
-    raise typer.Exit(_intake.register(home, items, offline=offline, as_json=as_json))
+    raise typer.Exit(
+        _intake.register(
+            home, items, offline=offline, first_number=first_number, as_json=as_json
+        )
+    )
 
 
 def withhold(
