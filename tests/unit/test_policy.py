@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from onward.core.errors import MalformedError
 from onward.v1 import directory_pb2, statement_pb2, vocabulary_pb2
 from onward_server.exchange.policy import DisclosurePolicy, Refusal
+from onward_server.exchange.policy_files import PolicyInvalidError, read_policy_files
 
+FILES = ["VERSION", "deadlines.toml", "default.cedar", "schema.cedarschema"]
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT = ROOT / "server" / "onward_server" / "policies"
@@ -30,6 +31,10 @@ def policy() -> DisclosurePolicy:
 def folder(tmp_path: Path) -> Path:
     """A copy of the default set, to change."""
     return Path(shutil.copytree(DEFAULT, tmp_path / "policies"))
+
+
+def load(folder: Path) -> DisclosurePolicy:
+    return DisclosurePolicy.load(read_policy_files(folder))
 
 
 def member(kind: str, *jurisdictions: str, name: str = "") -> directory_pb2.Member:
@@ -70,6 +75,8 @@ def referral(
 ) -> statement_pb2.Referral:
     return statement_pb2.Referral(
         basis=vocabulary_pb2.DisclosureBasis.Value(f"DISCLOSURE_BASIS_{basis}"),
+        urgency=vocabulary_pb2.URGENCY_ROUTINE,
+        trafficking_type=vocabulary_pb2.TRAFFICKING_TYPE_LABOR,
         reporter_type=vocabulary_pb2.ReporterType.Value(f"REPORTER_TYPE_{reporter}"),
         subject_age_group=vocabulary_pb2.AgeGroup.Value(f"AGE_GROUP_{age}"),
         jurisdiction=statement_pb2.Jurisdiction(code=jurisdiction),
@@ -451,7 +458,7 @@ FAILS_IN_OHIO = """
 @id("fails")
 @citation("exchange policy")
 @sentence("Overflows, for tips that point to Ohio.")
-{effect} (principal, action, resource)
+{effect} (principal, action == Action::"pass-on", resource)
 when {{ context.jurisdiction == "US-OH" && 9223372036854775807 + 1 > 0 }};
 """
 
@@ -460,8 +467,9 @@ when {{ context.jurisdiction == "US-OH" && 9223372036854775807 + 1 > 0 }};
 def test_a_rule_that_fails_refuses_what_another_permits(
     folder: Path, effect: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (folder / "state.cedar").write_text(FAILS_IN_OHIO.format(effect=effect))
-    policy = DisclosurePolicy.load(folder)
+    with (folder / "default.cedar").open("a") as rules:
+        rules.write(FAILS_IN_OHIO.format(effect=effect))
+    policy = load(folder)
     refusal = policy.refusal(HOTLINE, referral(), [POLICE], NOW)
     assert refusal is not None
     assert refusal.rule == "policy-error"
@@ -477,14 +485,13 @@ RULE = """
 @id("{id}")
 @citation("Fla. Stat. (fictional)")
 @sentence("Florida's hotline keeps what points to Florida.")
-forbid (principal, action == Action::"pass-on", resource)
-when {{ context.jurisdiction == "US-FL" }};
+forbid (principal, action == Action::"pass-on", resource);
 """
 
 
-def test_a_state_adds_a_file(folder: Path) -> None:
-    (folder / "florida.cedar").write_text(RULE.format(id="florida-keeps"))
-    policy = DisclosurePolicy.load(folder)
+def test_a_state_adds_rules_that_apply_there_alone(folder: Path) -> None:
+    (folder / "US-FL.cedar").write_text(RULE.format(id="florida-keeps"))
+    policy = load(folder)
     miami = member("LAW_ENFORCEMENT", "US-FL")
     refusal = policy.refusal(HOTLINE, referral(jurisdiction="US-FL"), [miami], NOW)
     assert refusal == Refusal(
@@ -496,24 +503,90 @@ def test_a_state_adds_a_file(folder: Path) -> None:
     assert policy.refusal(HOTLINE, referral(), [POLICE], NOW) is None
 
 
-@pytest.mark.parametrize(
-    ("file", "first"),
-    [("a.cedar", "florida-keeps"), ("florida.cedar", "adult-self-report")],
-)
-def test_the_first_of_several_rules_is_named(
-    folder: Path, file: str, first: str
-) -> None:
-    (folder / file).write_text(RULE.format(id="florida-keeps"))
-    policy = DisclosurePolicy.load(folder)
+def test_where_a_default_rule_forbids_too_it_is_named(folder: Path) -> None:
+    (folder / "US-FL.cedar").write_text(RULE.format(id="florida-keeps"))
     tip = referral(reporter="POTENTIAL_VICTIM", jurisdiction="US-FL")
-    assert rule_of(policy.refusal(HOTLINE, tip, [POLICE], NOW)) == first
+    found = load(folder).refusal(HOTLINE, tip, [POLICE], NOW)
+    assert rule_of(found) == "adult-self-report"
+
+
+WIDER = """
+@id("third-party")
+@citation("Nev. Rev. Stat. (fictional)")
+@sentence("In Nevada a third party's tip may go to any law enforcement.")
+permit (
+  principal,
+  action == Action::"pass-on",
+  resource in Group::"law-enforcement"
+)
+when {{ context.basis == DisclosureBasis::"THIRD_PARTY_TIP"{more} }};
+"""
+
+
+def test_a_state_widens_a_default_rule_by_its_id(folder: Path) -> None:
+    (folder / "US-NV.cedar").write_text(WIDER.format(more=""))
+    policy = load(folder)
+    for place, verdict in (("US-NV", "allowed"), ("US-TX", "no-permission")):
+        tip = referral(jurisdiction=place)
+        assert rule_of(policy.refusal(HOTLINE, tip, [POLICE], NOW)) == verdict
+
+
+def test_a_state_narrows_a_default_rule_by_its_id(folder: Path) -> None:
+    narrower = ' && context.traffickingType == TraffickingType::"SEX"'
+    (folder / "US-OH.cedar").write_text(WIDER.format(more=narrower))
+    policy = load(folder)
+    assert rule_of(policy.refusal(HOTLINE, referral(), [POLICE], NOW)) == (
+        "no-permission"
+    )
+    tip = referral()
+    tip.trafficking_type = vocabulary_pb2.TRAFFICKING_TYPE_SEX
+    assert policy.refusal(HOTLINE, tip, [POLICE], NOW) is None
+    texas = member("LAW_ENFORCEMENT", "US-TX")
+    assert policy.refusal(HOTLINE, referral(jurisdiction="US-TX"), [texas], NOW) is None
+
+
+def test_a_replaced_rule_that_forbids_forbids_no_more(folder: Path) -> None:
+    lifted = WIDER.replace('"third-party"', '"adult-self-report"').format(more="")
+    (folder / "US-NV.cedar").write_text(lifted)
+    policy = load(folder)
+    for place, verdict in (("US-NV", "allowed"), ("US-OH", "adult-self-report")):
+        tip = referral(reporter="POTENTIAL_VICTIM", jurisdiction=place)
+        assert rule_of(policy.refusal(HOTLINE, tip, [POLICE], NOW)) == verdict
+
+
+def test_the_rules_of_a_state_fail_there_alone(folder: Path) -> None:
+    text = FAILS_IN_OHIO.format(effect="permit")
+    (folder / "US-OH.cedar").write_text(text)
+    policy = load(folder)
+    assert rule_of(policy.refusal(HOTLINE, referral(), [POLICE], NOW)) == "policy-error"
+    texas = member("LAW_ENFORCEMENT", "US-TX")
+    assert policy.refusal(HOTLINE, referral(jurisdiction="US-TX"), [texas], NOW) is None
+
+
+@pytest.mark.parametrize("fact", ["urgency", "test"])
+def test_rules_see_urgency_and_tests(folder: Path, fact: str) -> None:
+    condition = {
+        "urgency": 'context.urgency == Urgency::"INFORMATIONAL"',
+        "test": "context.test",
+    }[fact]
+    text = RULE.format(id="stop").replace(");", f") when {{ {condition} }};")
+    (folder / "US-OH.cedar").write_text(text)
+    policy = load(folder)
+    tip = referral()
+    assert policy.refusal(HOTLINE, tip, [POLICE], NOW) is None
+    if fact == "test":
+        tip.test = True
+    else:
+        tip.urgency = vocabulary_pb2.URGENCY_INFORMATIONAL
+    assert rule_of(policy.refusal(HOTLINE, tip, [POLICE], NOW)) == "stop"
 
 
 def test_more_than_ten_rules_keep_their_order(folder: Path) -> None:
     names = [f"rule-{letter}" for letter in "hgfedcbaponmlkji"]
     text = "".join(RULE.format(id=name) for name in names)
     (folder / "default.cedar").write_text(text)
-    assert [rule.id for rule in DisclosurePolicy.load(folder).rules] == names
+    found = load(folder).policy_set.default.rules
+    assert [rule.id for rule in found] == names
 
 
 @pytest.mark.parametrize(
@@ -549,8 +622,8 @@ def test_an_unsound_rule_is_refused_by_name(
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
-    with pytest.raises(MalformedError) as refused:
-        DisclosurePolicy.load(folder)
+    with pytest.raises(PolicyInvalidError) as refused:
+        load(folder)
     for words in ["default.cedar", *said]:
         assert words in str(refused.value)
 
@@ -558,97 +631,136 @@ def test_an_unsound_rule_is_refused_by_name(
 def test_the_place_of_broken_text_is_named(folder: Path) -> None:
     path = folder / "default.cedar"
     path.write_text("permitted (;\n" + path.read_text())
-    with pytest.raises(MalformedError, match="before the first @id"):
-        DisclosurePolicy.load(folder)
+    with pytest.raises(PolicyInvalidError, match="before the first @id"):
+        load(folder)
 
 
 def test_a_template_is_refused(folder: Path) -> None:
     text = RULE.format(id="slot").replace("resource)", "resource == ?resource)")
-    (folder / "state.cedar").write_text(text)
-    with pytest.raises(MalformedError, match=r"state\.cedar: a template"):
-        DisclosurePolicy.load(folder)
+    (folder / "US-FL.cedar").write_text(text)
+    with pytest.raises(PolicyInvalidError, match=r"US-FL\.cedar: a template"):
+        load(folder)
 
 
-def test_a_rule_of_the_same_name_in_another_file_is_refused(folder: Path) -> None:
-    (folder / "state.cedar").write_text(RULE.format(id="minor"))
-    with pytest.raises(MalformedError, match=r"state\.cedar has a second rule minor"):
-        DisclosurePolicy.load(folder)
+def test_two_rules_of_the_same_name_in_one_file_are_refused(folder: Path) -> None:
+    (folder / "US-FL.cedar").write_text(RULE.format(id="minor") * 2)
+    with pytest.raises(
+        PolicyInvalidError, match=r"US-FL\.cedar has a second rule minor"
+    ):
+        load(folder)
 
 
-@pytest.mark.parametrize("name", ["VERSION", "schema.cedarschema", "default.cedar"])
+@pytest.mark.parametrize("head", ["action", 'action in [Action::"pass-on"]'])
+def test_a_rule_says_what_it_is_about(folder: Path, head: str) -> None:
+    text = RULE.format(id="florida-keeps")
+    (folder / "US-FL.cedar").write_text(
+        text.replace('action == Action::"pass-on"', head)
+    )
+    with pytest.raises(PolicyInvalidError, match=r"US-FL\.cedar: rule florida-keeps"):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
 def test_a_set_lacks_no_part(folder: Path, name: str) -> None:
     (folder / name).unlink()
-    with pytest.raises(MalformedError, match="not a policy set"):
-        DisclosurePolicy.load(folder)
+    with pytest.raises(PolicyInvalidError, match=f"lacks {name}"):
+        load(folder)
 
 
 def test_a_folder_that_is_not_there_is_no_set(tmp_path: Path) -> None:
-    with pytest.raises(MalformedError, match="not a policy set"):
-        DisclosurePolicy.load(tmp_path / "nowhere")
+    with pytest.raises(PolicyInvalidError, match="holds no policy set"):
+        load(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("name", ["VERSION", "schema.cedarschema", "default.cedar"])
+@pytest.mark.parametrize(
+    "name",
+    ["us-oh.cedar", "US.cedar", "US-OHIO.cedar", "OH.cedar", "US-OH.cedar~", "a.cedar"],
+)
+def test_a_file_whose_name_means_nothing_is_refused(folder: Path, name: str) -> None:
+    (folder / name).write_text(RULE.format(id="florida-keeps"))
+    with pytest.raises(PolicyInvalidError, match="is no file of a policy set"):
+        load(folder)
+
+
+def test_a_set_is_not_larger_than_it_may_be(folder: Path) -> None:
+    comment = "// " + "x" * 1000 + "\n"
+    (folder / "US-OH.cedar").write_text(comment * 256)
+    with pytest.raises(PolicyInvalidError, match="at most 64 and 262144"):
+        load(folder)
+
+
+def test_a_set_has_not_more_files_than_it_may(folder: Path) -> None:
+    for number in range(61):
+        (folder / f"US-{number}.cedar").write_text("")
+    with pytest.raises(PolicyInvalidError, match="65 files"):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
 def test_a_part_that_is_not_text_is_refused(folder: Path, name: str) -> None:
     (folder / name).write_bytes(b"\xff" + (folder / name).read_bytes())
-    with pytest.raises(MalformedError, match=f"{name} .* not UTF-8"):
-        DisclosurePolicy.load(folder)
+    with pytest.raises(PolicyInvalidError, match=f"{name} .* not UTF-8"):
+        load(folder)
 
 
 def test_another_schema_than_this_release_s_is_refused(folder: Path) -> None:
     path = folder / "schema.cedarschema"
     path.write_text(path.read_text().replace("tribalLand: Bool", "tribalLand: Long"))
-    with pytest.raises(MalformedError, match="not that of this release"):
-        DisclosurePolicy.load(folder)
+    with pytest.raises(PolicyInvalidError, match="not that of this release"):
+        load(folder)
 
 
 @pytest.mark.parametrize("text", ["", "\n", "x" * 65, "one\ntwo"])
 def test_a_version_is_one_short_line(folder: Path, text: str) -> None:
     (folder / "VERSION").write_text(text)
-    with pytest.raises(MalformedError, match="VERSION"):
-        DisclosurePolicy.load(folder)
+    with pytest.raises(PolicyInvalidError, match="VERSION"):
+        load(folder)
 
 
 def test_the_version_is_the_one_in_the_set(folder: Path) -> None:
     (folder / "VERSION").write_text("ohio-2027-01\n")
-    assert DisclosurePolicy.load(folder).version == "ohio-2027-01"
+    assert load(folder).version == "ohio-2027-01"
 
 
 def test_any_byte_changes_the_digest(folder: Path) -> None:
-    seen = {DisclosurePolicy.load(folder).digest}
+    seen = {load(folder).digest}
     path = folder / "default.cedar"
     text = path.read_text()
     (folder / "VERSION").write_text("default-1")
-    seen.add(DisclosurePolicy.load(folder).digest)
+    seen.add(load(folder).digest)
     for changed in (
         text + " ",
         text.replace("//", "// ", 1),
         text.replace("\n", " \n"),
     ):
         path.write_text(changed)
-        seen.add(DisclosurePolicy.load(folder).digest)
-    path.rename(folder / "renamed.cedar")
-    seen.add(DisclosurePolicy.load(folder).digest)
-    (folder / "empty.cedar").write_text("")
-    seen.add(DisclosurePolicy.load(folder).digest)
-    assert len(seen) == 7
+        seen.add(load(folder).digest)
+    (folder / "US-OH.cedar").write_text("")
+    seen.add(load(folder).digest)
+    (folder / "US-OH.cedar").rename(folder / "US-FL.cedar")
+    seen.add(load(folder).digest)
+    deadlines = folder / "deadlines.toml"
+    deadlines.write_text(deadlines.read_text().replace('"15 min"', '"14 min"', 1))
+    seen.add(load(folder).digest)
+    assert len(seen) == 8
 
 
-def test_what_is_no_part_of_the_set_leaves_the_digest(folder: Path) -> None:
-    before = DisclosurePolicy.load(folder).digest
-    (folder / "README.md").write_text("Notes of counsel.")
-    assert DisclosurePolicy.load(folder).digest == before
+def test_hidden_files_are_not_looked_at(folder: Path) -> None:
+    before = load(folder).digest
+    (folder / ".US-OH.cedar.swp").write_bytes(b"\xff")
+    assert load(folder).digest == before
 
 
 def test_standard_tools_compute_the_digest_by_the_documented_command(
     folder: Path,
 ) -> None:
-    (folder / "a.cedar").write_text(RULE.format(id="florida-keeps"))
+    (folder / "US-FL.cedar").write_text(RULE.format(id="florida-keeps"))
     found = re.search(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert found is not None
     ran = subprocess.run(
         ["/bin/sh", "-c", found[1]], cwd=folder, capture_output=True, check=True
     )
-    policy = DisclosurePolicy.load(folder)
+    policy = load(folder)
     assert ran.stdout.decode().split()[0] == policy.digest.hex()
     assert len(policy.digest) == hashlib.sha256().digest_size
 
@@ -672,6 +784,6 @@ def test_the_schema_has_the_vocabulary_of_the_contract() -> None:
 
 def test_the_page_for_lawyers_states_each_rule(policy: DisclosurePolicy) -> None:
     page = " ".join(PAGE.read_text().split())
-    for rule in policy.rules:
+    for rule in policy.policy_set.default.rules:
         assert f"`{rule.id}`" in page
         assert rule.sentence in page

@@ -10,35 +10,50 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Any, Final, TypeAlias
 
-import msgspec
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from onward.core.errors import MalformedError
 from onward.v1 import directory_pb2, statement_pb2, vocabulary_pb2
-from onward_server.exchange.policy_files import DEADLINES, PolicyInvalidError
+from onward_server.exchange.policy_files import (
+    DEADLINES,
+    JURISDICTION,
+    PolicyInvalidError,
+)
 
 MAX_SPAN: Final = timedelta(days=366)
 
 _UNITS: Final = MappingProxyType({"min": "minutes", "h": "hours", "d": "days"})
 _NONE: Final = "none"
 _REQUIRED: Final = ("pass_on", "deliver", "acknowledge", "outcome")
-_OPTIONAL: Final = ("pass_on_breach", "hold_to", "outcome")
-_PREFIX: Final = "URGENCY_"
+_NEVER_NONE: Final = ("pass_on", "deliver", "acknowledge")
 
-_Code: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}-[A-Z0-9]{1,3}$")]
-_Span: TypeAlias = Annotated[
-    str, msgspec.Meta(pattern="^([1-9][0-9]{0,5} ?(min|h|d)|none)$")
-]
-_Class: TypeAlias = Literal[
-    "IMMINENT_DANGER", "MINOR", "TIME_SENSITIVE", "ROUTINE", "INFORMATIONAL"
-]
+_Row: TypeAlias = Mapping[str, str]
+"""What the file says of one class."""
+
+_SPAN: Final = re.compile("([1-9][0-9]{0,5}) ?(min|h|d)|none")
+_NAMES: Final = (
+    "pass_on",
+    "pass_on_breach",
+    "hold_to",
+    "deliver",
+    "acknowledge",
+    "outcome",
+)
+CLASSES: Final = MappingProxyType(
+    {
+        name.removeprefix("URGENCY_"): value
+        for name, value in vocabulary_pb2.Urgency.items()
+        if value
+    }
+)
+"""Every class of tip, by its name in ``deadlines.toml``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +76,6 @@ class Deadlines:
     deliver: timedelta
     acknowledge: timedelta
     outcome: timedelta | None
-
-
-class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the file says of one class; None where it says nothing."""
-
-    pass_on: _Span | None = None
-    pass_on_breach: _Span | None = None
-    hold_to: _Span | None = None
-    deliver: _Span | None = None
-    acknowledge: _Span | None = None
-    outcome: _Span | None = None
-
-
-class _Sheet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The file."""
-
-    default: dict[_Class, _Row]
-    jurisdiction: dict[_Code, dict[_Class, _Row]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,53 +117,99 @@ def parse_deadlines(text: str) -> DeadlineTable:
             message says where.
     """
     try:
-        sheet = msgspec.convert(tomllib.loads(text), _Sheet)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        sheet: dict[str, object] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise PolicyInvalidError(f"{DEADLINES}: {error}") from error
+    _check_names("", sheet, ("default", "jurisdiction"))
+    default = _rows("default", sheet.get("default", {}))
+    own = {
+        code: _rows(f"jurisdiction.{code}", rows)
+        for code, rows in _table("jurisdiction", sheet.get("jurisdiction", {})).items()
+    }
     return DeadlineTable(
+        _compiled("default", {name: default.get(name, {}) for name in CLASSES}),
         MappingProxyType(
             {
-                vocabulary_pb2.Urgency.Value(f"{_PREFIX}{name}"): _deadlines(
-                    f"default.{name}", sheet.default.get(name, _Row())
+                _code(code): _compiled(
+                    f"jurisdiction.{code}",
+                    # A jurisdiction's row takes from the default what it lacks.
+                    {name: default.get(name, {}) | row for name, row in rows.items()},
                 )
-                for name in _Class.__args__  # type: ignore[attr-defined]
-            }
-        ),
-        MappingProxyType(
-            {
-                code: {
-                    vocabulary_pb2.Urgency.Value(f"{_PREFIX}{name}"): _deadlines(
-                        f"jurisdiction.{code}.{name}", _over(sheet.default[name], row)
-                    )
-                    for name, row in rows.items()
-                }
-                for code, rows in sheet.jurisdiction.items()
+                for code, rows in own.items()
             }
         ),
     )
 
 
-def _over(default: _Row, own: _Row) -> _Row:
-    """Returns a jurisdiction's row, which takes from the default what it lacks."""
-    return _Row(
-        *(
-            getattr(own, name) or getattr(default, name)
-            for name in _Row.__struct_fields__
+def _rows(place: str, found: object) -> dict[str, dict[str, str]]:
+    """Returns what the file says of each class."""
+    rows = _table(place, found)
+    _check_names(f"{place}.", rows, CLASSES)
+    for name, row in rows.items():
+        _check_row(f"{place}.{name}", _table(f"{place}.{name}", row))
+    return rows
+
+
+def _check_row(place: str, row: Mapping[str, object]) -> None:
+    """Refuses a name or a time that means nothing."""
+    _check_names(f"{place}.", row, _NAMES)
+    for name, text in row.items():
+        if not (isinstance(text, str) and _SPAN.fullmatch(text)):
+            raise PolicyInvalidError(
+                f"{DEADLINES}: {place}.{name} is no time; write a whole number of min, "
+                'h or d, such as "4 h"'
+            )
+
+
+def _check_names(place: str, found: Mapping[str, object], known: Iterable[str]) -> None:
+    """Refuses a name that means nothing: it must not silently be no deadline."""
+    for name in found:
+        if name not in known:
+            raise PolicyInvalidError(
+                f"{DEADLINES}: {place}{name} means nothing; known are "
+                f"{', '.join(known)}"
+            )
+
+
+def _table(place: str, found: object) -> dict[str, Any]:
+    """Returns a table of the file."""
+    if not isinstance(found, dict):
+        raise PolicyInvalidError(f"{DEADLINES}: {place} is no table")
+    return found
+
+
+def _code(code: str) -> str:
+    """Returns the code of a jurisdiction."""
+    if not JURISDICTION.fullmatch(code):
+        raise PolicyInvalidError(
+            f"{DEADLINES}: jurisdiction.{code} is no ISO 3166-2 code such as US-OH"
         )
+    return code
+
+
+def _compiled(place: str, rows: Mapping[str, _Row]) -> Mapping[int, Deadlines]:
+    """Returns rows by the number of their class, found sound."""
+    return MappingProxyType(
+        {
+            CLASSES[name]: _deadlines(f"{place}.{name}", row)
+            for name, row in rows.items()
+        }
     )
 
 
 def _deadlines(place: str, row: _Row) -> Deadlines:
-    """Returns a row of the table, found sound."""
+    """Returns one row, found sound."""
     for name in _REQUIRED:
-        if getattr(row, name) is None:
+        if name not in row:
             raise PolicyInvalidError(
                 f"{DEADLINES}: {place} lacks {name}; state a time such as 4 h"
             )
-    spans = {
-        name: _span(f"{place}.{name}", getattr(row, name))
-        for name in _Row.__struct_fields__
-    }
+    spans = {name: _span(f"{place}.{name}", row.get(name, _NONE)) for name in _NAMES}
+    for name in _NEVER_NONE:
+        if spans[name] is None:
+            raise PolicyInvalidError(
+                f"{DEADLINES}: {place}.{name} cannot be none; state a time"
+            )
     spans["pass_on_breach"] = spans["pass_on_breach"] or spans["pass_on"]
     read = Deadlines(**spans)  # type: ignore[arg-type]
     latest = read.hold_to or read.pass_on_breach
@@ -178,13 +221,10 @@ def _deadlines(place: str, row: _Row) -> Deadlines:
     return read
 
 
-def _span(place: str, text: str | None) -> timedelta | None:
+def _span(place: str, text: str) -> timedelta | None:
     """Returns a length of time, or None where there is none."""
-    name = place.rpartition(".")[2]
-    if text is None or (text == _NONE and name in _OPTIONAL):
-        return None
     if text == _NONE:
-        raise PolicyInvalidError(f"{DEADLINES}: {place} cannot be none; state a time")
+        return None
     number, unit = re.findall("[0-9]+|[a-z]+", text)
     span = timedelta(**{_UNITS[unit]: int(number)})
     if span > MAX_SPAN:
