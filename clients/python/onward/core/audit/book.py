@@ -1,0 +1,273 @@
+"""The books of the hotlines: what became of each intake, and that none is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from onward.core.audit.chains import intake_chain
+from onward.core.audit.facts import (
+    NONE,
+    Decision,
+    Finding,
+    IntakeFacts,
+    ReferralFacts,
+    Span,
+)
+from onward.core.audit.steps import INTAKES
+from onward.core.errors import StateError
+from onward.core.intakes import (
+    INITIAL,
+    Event,
+    Reach,
+    State,
+    advance,
+    event_of_referral,
+    mandated,
+    reach,
+)
+from onward.core.merkle import HASH_SIZE
+from onward.v1 import vocabulary_pb2
+
+KindOf: TypeAlias = Callable[[str, int], int]
+"""Returns a member's kind when an entry was appended; 0 if it is not known."""
+
+_PASS_ON: Final = vocabulary_pb2.DEADLINE_KIND_PASS_ON
+_REVIEW: Final = vocabulary_pb2.DEADLINE_KIND_REVIEW
+_OPEN: Final = State.INTAKE_STATE_OPEN
+_WITHHELD: Final = State.INTAKE_STATE_WITHHELD
+_EVENTS: Final = {
+    "withholding": Event.WITHHOLDING,
+    "hold": Event.HOLD,
+    "link": Event.DUPLICATE,
+}
+
+
+@dataclass(slots=True)
+class IntakeRecord:
+    """One intake, and what became of it.
+
+    Attributes:
+        facts: the intake.
+        state: where it stands, an ``IntakeState``.
+        ended: the entry that made it so; :data:`NONE` while nothing has.
+        passed_on: the entry by which all had it that must have it.
+        withholding: the last one that counts.
+        duplicate: the link that ended it as a duplicate.
+        held: whether a supervisor took more time.
+        referrals: ids of the accepted referrals that answer it.
+        spans: where in the log it was open, and where it waited for a review.
+    """
+
+    facts: IntakeFacts
+    state: int = INITIAL
+    ended: int = NONE
+    passed_on: int = NONE
+    withholding: Decision | None = None
+    duplicate: Decision | None = None
+    held: bool = False
+    referrals: list[str] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """How reports name it: ``hotline#number``."""
+        return intake_chain(self.facts.hotline, self.facts.number)
+
+    @property
+    def needed(self) -> Reach:
+        """Who must have it, whoever consents."""
+        return mandated(self.facts.urgency, self.facts.age_group)
+
+
+Book: TypeAlias = Mapping[tuple[str, int], IntakeRecord]
+"""All intakes shown, by hotline and number."""
+
+
+def keep_book(
+    intakes: Iterable[IntakeFacts], referrals: Iterable[ReferralFacts], kind_of: KindOf
+) -> tuple[Book, list[Finding]]:
+    """Follows each intake through the log, by :mod:`onward.core.intakes`.
+
+    Args:
+        intakes: those shown.
+        referrals: those shown.
+        kind_of: says whom a referral reaches.
+    """
+    findings: list[Finding] = []
+    answers: dict[tuple[str, int], list[ReferralFacts]] = {}
+    for referral in referrals:
+        if referral.accepted != NONE:
+            for number in referral.intake_numbers:
+                answers.setdefault((referral.publisher, number), []).append(referral)
+    book: dict[tuple[str, int], IntakeRecord] = {}
+    for facts in intakes:
+        record = IntakeRecord(facts)
+        key = facts.hotline, facts.number
+        if key in book:
+            findings.append(_found(record, "its number was used before"))
+            continue
+        book[key] = record
+        _follow(record, answers.get(key, ()), kind_of, findings)
+    return book, findings
+
+
+def check_numbers(book: Book, entries: bytes, *, whole: bool) -> Iterator[Finding]:
+    """Checks that no hotline's intake is missing, by the numbers that it signed.
+
+    1. In each jurisdiction the numbers begin with 1 and have no gap, in log order.
+    2. Over all, numbers only grow; where every entry is shown, they have no gap.
+    3. Each names, by its digest, the one before it.
+
+    Args:
+        book: all intakes shown.
+        entries: the log's entries, 32 bytes each.
+        whole: whether every entry of the log should have been shown.
+    """
+    last: dict[str, IntakeRecord] = {}
+    counts: dict[tuple[str, str], int] = {}
+    for record in sorted(book.values(), key=lambda record: record.facts.at):
+        facts = record.facts
+        code = facts.hotline, facts.jurisdiction
+        expected = counts.get(code, 0) + 1
+        counts[code] = facts.number_in_jurisdiction
+        if facts.number_in_jurisdiction != expected:
+            yield _found(record, _gap(facts, expected))  # 1
+        before = last.get(facts.hotline)
+        last[facts.hotline] = record
+        if before is None:
+            if whole and facts.previous:
+                yield _found(record, "it names an intake before it that is missing")
+            continue
+        difference = facts.number - before.facts.number
+        if difference < 1 or (whole and difference > 1):
+            yield _found(record, f"it follows number {before.facts.number}")  # 2
+        elif difference == 1 and facts.previous != _entry(entries, before.facts.at):
+            yield _found(record, "it does not name the intake before it")  # 3
+
+
+def check_answers(
+    book: Book, referrals: Mapping[str, ReferralFacts], entries: bytes, *, whole: bool
+) -> Iterator[Finding]:
+    """Checks that referrals and links name intakes that there are.
+
+    1. A referral's intakes exist, and are tests exactly if it is one.
+    2. A duplicate names, by its digest, an earlier tip of the hotline, or a referral.
+    """
+    for referral in referrals.values():
+        if referral.accepted == NONE:
+            continue
+        for number in referral.intake_numbers:
+            record = book.get((referral.publisher, number))
+            subject = f"referral {referral.referral_id}"
+            if record is None and whole:
+                why = f"it answers intake {number}, which is missing"
+                yield Finding(INTAKES, subject, why, "INTAKE_UNKNOWN")
+            elif record and record.facts.test != referral.test:
+                why = f"it and intake {number} are not both tests"
+                yield Finding(INTAKES, subject, why, "INTAKE_UNKNOWN")  # 1
+    for record in book.values():
+        link = record.duplicate
+        other = _other_tip(link, record, book, referrals) if link else None
+        if link and other is not None and _entry(entries, other) != link.same_as:
+            yield _found(record, "the tip that it repeats is another one")  # 2
+
+
+def _follow(
+    record: IntakeRecord,
+    answers: Sequence[ReferralFacts],
+    kind_of: KindOf,
+    findings: list[Finding],
+) -> None:
+    """Moves one intake through all that happened to it, in the log's order."""
+    reached = Reach(0)
+    opened = record.facts.at
+    events = sorted(_events(record, answers), key=lambda item: item[0])
+    for at, kind, cause in events:
+        event = kind
+        if isinstance(cause, ReferralFacts):
+            reached |= reach(kind_of(name, at) for name in cause.recipients)
+            event = event_of_referral(record.state, reached, record.needed)
+            record.referrals.append(cause.referral_id)
+        try:
+            after = advance(record.state, event)
+        except StateError as error:
+            findings.append(_found(record, error.message))
+            continue
+        if event is Event.WITHHOLDING or after != record.state:
+            _close(record, opened, at)
+            opened = at
+            record.ended = NONE if after == _OPEN else at
+        record.state = after
+        _note(record, event, cause, at)
+    _close(record, opened, NONE)
+
+
+def _events(
+    record: IntakeRecord, answers: Sequence[ReferralFacts]
+) -> Iterator[tuple[int, Event, ReferralFacts | Decision | None]]:
+    """Yields what happened to an intake: where, what, and by which statement."""
+    for referral in answers:
+        yield referral.accepted, Event.PART, referral
+    for decision in record.facts.decisions:
+        if not decision.rejected:
+            yield decision.at, _EVENTS[decision.kind], decision
+    for remark in record.facts.remarks:
+        if remark.breach and remark.kind == _REVIEW:
+            yield remark.at, Event.REVIEW_BREACH, None
+
+
+def _note(
+    record: IntakeRecord,
+    event: Event,
+    cause: ReferralFacts | Decision | None,
+    at: int,
+) -> None:
+    """Keeps what the report tells of an event."""
+    if event is Event.REFERRAL and record.passed_on == NONE:
+        record.passed_on = at
+    elif event is Event.HOLD:
+        record.held = True
+    elif event is Event.WITHHOLDING and isinstance(cause, Decision):
+        record.withholding = cause
+    elif event is Event.DUPLICATE and isinstance(cause, Decision):
+        record.duplicate = cause
+
+
+def _close(record: IntakeRecord, opened: int, at: int) -> None:
+    """Ends the span in which an intake was open, or waited for its review."""
+    provisional = record.withholding is not None and record.withholding.review_ms > 0
+    if record.state == _OPEN:
+        record.spans.append(Span(_PASS_ON, opened, at))
+    elif record.state == _WITHHELD and provisional:
+        record.spans.append(Span(_REVIEW, opened, at))
+
+
+def _other_tip(
+    link: Decision,
+    record: IntakeRecord,
+    book: Book,
+    referrals: Mapping[str, ReferralFacts],
+) -> int | None:
+    """Returns where the tip stands that a duplicate repeats, None if not shown."""
+    if link.same_as_referral:
+        referral = referrals.get(link.same_as_referral)
+        return referral.at if referral else None
+    other = book.get((record.facts.hotline, link.same_as_number))
+    return other.facts.at if other else None
+
+
+def _entry(entries: bytes, at: int) -> bytes:
+    return entries[at * HASH_SIZE : (at + 1) * HASH_SIZE]
+
+
+def _gap(facts: IntakeFacts, expected: int) -> str:
+    return (
+        f"it is number {facts.number_in_jurisdiction} in {facts.jurisdiction}, and "
+        f"{expected} was next: an intake is missing, or was moved"
+    )
+
+
+def _found(record: IntakeRecord, why: str) -> Finding:
+    return Finding(INTAKES, f"intake {record.name}", why, "INTAKE_NUMBER_UNEXPECTED")

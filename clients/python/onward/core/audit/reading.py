@@ -1,0 +1,340 @@
+"""Reading one chain: each statement is parsed once, its signature verified once.
+
+:class:`Reader` needs nothing but the keys of the directory and the log's entries, so
+chains can be read in any order and in several processes. What hangs together across
+chains is judged later, from the facts that remain.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Final
+
+from onward.core.audit.chains import EXCHANGE, intake_chain, intake_of
+from onward.core.audit.facts import (
+    NONE,
+    Decision,
+    Facts,
+    Finding,
+    IntakeFacts,
+    Reading,
+    milliseconds,
+)
+from onward.core.audit.following import facts_of_referral, remarks_of
+from onward.core.audit.steps import CHAINS, PLACES, READABLE, SIGNATURES, TIMING
+from onward.core.bodies import check_body
+from onward.core.errors import (
+    MalformedError,
+    OnwardError,
+    Reason,
+    StateError,
+    VerificationError,
+)
+from onward.core.merkle import HASH_SIZE
+from onward.core.statements import is_statement_id, parse_statement
+from onward.core.tlog_proof import TlogProof
+from onward.core.verify.chains import Chain, check_links
+from onward.core.verify.deliveries import follow_deliveries
+from onward.core.verify.evidence import Entry, Problem
+from onward.core.verify.keys import Keys, check_signatures
+
+_OF_THE_HOTLINE: Final = frozenset({"intake", "withholding", "hold", "link"})
+_OF_THE_EXCHANGE: Final = frozenset({"rejection", "warning", "breach"})
+
+_REFERRAL_BEGINNING: Final = ("referral", "acceptance")
+_REFERRAL_REFUSED: Final = ("referral", "rejection")
+
+
+class Reader:
+    """Reads chains.
+
+    Args:
+        keys: the keys that were in force at each place of the log.
+        entries: the log's entries, 32 bytes each.
+        origin: the log's origin.
+    """
+
+    def __init__(self, keys: Keys, entries: bytes, origin: str) -> None:
+        self._keys = keys
+        self._entries = entries
+        self._origin = origin
+
+    def read(self, chain: str, lines: Sequence[tuple[int, str]]) -> Reading:
+        """Reads one chain. Nothing that it holds makes this raise.
+
+        Args:
+            chain: the chain's name.
+            lines: its statements with their indexes, in the log's order.
+        """
+        findings: list[Finding] = []
+        entries = list(self._parsed(chain, lines, findings))
+        facts: Facts | None = None
+        with noting(findings, CHAINS, f"chain {chain}"):
+            if is_statement_id(chain):
+                facts = self._referral(chain, entries, findings)
+            else:
+                facts = self._intake(entries, findings)
+        return self._reading(chain, facts, findings, entries)
+
+    def read_common(
+        self, lines: Sequence[tuple[int, str]]
+    ) -> tuple[list[Entry], Reading]:
+        """Reads what concerns everybody, without following keys, which comes first.
+
+        Returns:
+            The statements, and what was found.
+        """
+        findings: list[Finding] = []
+        entries = list(self._parsed(EXCHANGE, lines, findings))
+        return entries, self._reading(EXCHANGE, None, findings, entries)
+
+    def _parsed(
+        self, chain: str, lines: Sequence[tuple[int, str]], findings: list[Finding]
+    ) -> Iterator[Entry]:
+        """Yields the statements that can be read and stand in the log where said."""
+        for index, jws in lines:
+            subject = f"log entry {index}"
+            with noting(findings, READABLE, subject):
+                entry = entry_of(index, jws)
+                subject = entry.subject
+                check_body(entry.statement.message)
+                _check_chain(chain, entry)
+                if not self._stands(entry):
+                    findings.append(_misplaced(subject))
+                    continue
+                yield entry
+
+    def _stands(self, entry: Entry) -> bool:
+        at = entry.index * HASH_SIZE
+        return self._entries[at : at + HASH_SIZE] == entry.statement.digest
+
+    def _referral(
+        self, chain: str, entries: list[Entry], findings: list[Finding]
+    ) -> Facts | None:
+        """Checks and follows the chain of a referral."""
+        whole = Chain.of(chain, entries)
+        chains = {chain: whole}
+        _add(findings, SIGNATURES, check_signatures(entries, chains, self._keys))
+        _add(findings, CHAINS, check_links(chains))
+        deliveries, problems = follow_deliveries(chains)
+        _add(findings, CHAINS, problems)
+        kinds = tuple(entry.kind for entry in entries[:2])
+        if kinds not in {_REFERRAL_BEGINNING, _REFERRAL_REFUSED}:
+            findings.append(
+                Finding(
+                    CHAINS,
+                    f"referral {chain}",
+                    "it does not begin with the referral and the exchange's answer to "
+                    "it: a statement is missing, or was moved",
+                    "REFERRAL_UNKNOWN",
+                )
+            )
+        return facts_of_referral(whole, deliveries)
+
+    def _intake(self, entries: list[Entry], findings: list[Finding]) -> Facts | None:
+        """Checks and follows the chain of an intake."""
+        if not entries or entries[0].kind != "intake":
+            raise StateError(
+                Reason.ERROR_REASON_PREVIOUS_MISMATCH,
+                "it does not begin with its intake: a statement is missing, or was "
+                "moved",
+            )
+        first, rest = entries[0], entries[1:]
+        known = {first.statement.digest: first}
+        refused: set[int] = set()
+        for entry in entries:
+            with noting(findings, SIGNATURES, entry.subject):
+                self._keys.check_signature(entry)
+                self._check_says(entry, first.issuer)
+        for entry in rest:
+            with noting(findings, CHAINS, entry.subject):
+                _check_answer(entry, first, known)
+                if entry.kind == "rejection":
+                    refused.add(known[entry.statement.message.previous].index)
+                known[entry.statement.digest] = entry
+        return _facts_of_intake(first, rest, refused)
+
+    def _check_says(self, entry: Entry, hotline: str) -> None:
+        """Requires that the party signed that has this to say about an intake."""
+        says = hotline if entry.kind in _OF_THE_HOTLINE else self._keys.exchange
+        if entry.issuer != says:
+            raise VerificationError(
+                Reason.ERROR_REASON_ISSUER_MISMATCH,
+                f"{entry.issuer} signed it, and only {says} says this",
+            )
+
+    def _reading(
+        self,
+        chain: str,
+        facts: Facts | None,
+        findings: list[Finding],
+        entries: Sequence[Entry],
+    ) -> Reading:
+        """Returns what remains of a chain."""
+        places = {entry.statement.digest: entry.index for entry in entries}
+        times, seen = array("q"), dict[int, bytes]()
+        for entry in entries:
+            message = entry.statement.message
+            size = entry.seen_size(self._origin)
+            if size:
+                root = seen.setdefault(size, message.seen.root)
+                if root != message.seen.root:
+                    findings.append(_forked(entry))
+            times.extend(
+                (
+                    entry.index,
+                    milliseconds(message.made_time),
+                    size,
+                    places.get(message.previous, NONE),
+                    entry.issuer == self._keys.exchange,
+                )
+            )
+        seen_roots = tuple(seen.items())
+        return Reading(chain, facts, tuple(findings), times.tobytes(), seen_roots)
+
+
+@contextmanager
+def noting(findings: list[Finding], step: int, subject: str) -> Iterator[None]:
+    """Notes what is refused inside, so that reading can go on."""
+    try:
+        yield
+    except OnwardError as error:
+        findings.append(Finding(step, subject, error.message, error.reason_name))
+    except (ValueError, OverflowError):
+        why = "a value of the statement is out of its range"
+        findings.append(Finding(step, subject, why, "MALFORMED"))
+
+
+def entry_of(index: int, jws: str) -> Entry:
+    """Reads a statement of an export.
+
+    It has no receipt of its own: the log's entries are all there, and prove it.
+
+    Raises:
+        MalformedError: it has not the form of one.
+    """
+    statement = parse_statement(jws)
+    subject = f"log entry {index} ({statement.body_kind})"
+    return Entry(index, statement, subject, TlogProof(index, (), ""))
+
+
+def _misplaced(subject: str) -> Finding:
+    return Finding(
+        PLACES,
+        subject,
+        "the log has another entry at this place: the statement was altered, or its "
+        "index was",
+        "PROOF_INVALID",
+    )
+
+
+def _forked(entry: Entry) -> Finding:
+    return Finding(
+        TIMING,
+        entry.subject,
+        f"it names another tree of size {entry.statement.message.seen.size} than a "
+        "statement of the same chain",
+        "LOG_FORKED",
+    )
+
+
+def _add(findings: list[Finding], step: int, problems: Sequence[Problem]) -> None:
+    findings += [
+        Finding(step, item.subject, item.error.message, item.error.reason_name)
+        for item in problems
+    ]
+
+
+def _check_chain(chain: str, entry: Entry) -> None:
+    """Requires that a statement is about what its line says."""
+    message = entry.statement.message
+    named = message.referral_id
+    if not named and entry.kind == "rejection":
+        return  # it belongs to whatever it answers
+    hotline, number = intake_of(message)
+    if not named and number:
+        named = intake_chain(hotline, number)
+    if named != chain:
+        raise MalformedError(
+            f"it is listed with the chain {chain or 'of the exchange'!r}, and is of "
+            f"the chain {named or 'of the exchange'!r}"
+        )
+    if entry.index and not message.HasField("seen"):
+        raise MalformedError("it names no checkpoint that its issuer had seen")
+
+
+def _check_answer(entry: Entry, first: Entry, known: Mapping[bytes, Entry]) -> None:
+    """Requires that a statement about an intake answers what it may answer."""
+    answered = known.get(entry.statement.message.previous)
+    if entry.kind == "rejection":
+        fits = answered is not None and answered.kind == "withholding"
+    else:
+        fits = answered is first and entry.kind != "intake"
+    if not fits:
+        raise StateError(
+            Reason.ERROR_REASON_PREVIOUS_MISMATCH,
+            "its previous does not name the statement of this intake that it answers",
+        )
+
+
+def _facts_of_intake(
+    first: Entry, rest: Sequence[Entry], refused: set[int]
+) -> IntakeFacts:
+    """Returns what remains of an intake."""
+    body = first.statement.message.intake
+    decisions = (
+        _DECISIONS[entry.kind](entry)._replace(rejected=entry.index in refused)
+        for entry in rest
+        if entry.kind in _DECISIONS
+    )
+    return IntakeFacts(
+        first.index,
+        first.issuer,
+        body.number,
+        body.number_in_jurisdiction,
+        first.statement.message.previous,
+        body.urgency,
+        body.reporter_type,
+        body.subject_age_group,
+        body.jurisdiction.code,
+        milliseconds(body.received_time),
+        body.test,
+        tuple(decisions),
+        remarks_of(rest),
+    )
+
+
+def _withholding(entry: Entry) -> Decision:
+    body = entry.statement.message.withholding
+    return Decision(
+        entry.index,
+        entry.kind,
+        body.reason,
+        body.approver_role,
+        body.citation,
+        milliseconds(body.review_time),
+    )
+
+
+def _hold(entry: Entry) -> Decision:
+    role = entry.statement.message.hold.approver_role
+    return Decision(entry.index, entry.kind, role=role)
+
+
+def _link(entry: Entry) -> Decision:
+    body = entry.statement.message.link
+    return Decision(
+        entry.index,
+        entry.kind,
+        same_as=body.same_as,
+        same_as_referral=body.same_as_referral_id,
+        same_as_number=body.same_as_intake_number,
+    )
+
+
+_DECISIONS: Final[Mapping[str, Callable[[Entry], Decision]]] = MappingProxyType(
+    {"withholding": _withholding, "hold": _hold, "link": _link}
+)
