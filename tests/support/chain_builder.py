@@ -41,6 +41,10 @@ UTAH = f"spiffe://{DOMAIN}/agency/utah-state-police"
 START = datetime(2026, 11, 2, 2, 14, tzinfo=UTC)
 CONTENT = b"sealed content that nobody here opens"
 
+DELIVER = vocabulary_pb2.DEADLINE_KIND_DELIVER
+ACKNOWLEDGE = vocabulary_pb2.DEADLINE_KIND_ACKNOWLEDGE
+OUTCOME = vocabulary_pb2.DEADLINE_KIND_OUTCOME
+
 _KEYS_FROM = START - timedelta(days=1)
 _KEYS_UNTIL = START + timedelta(days=365)
 
@@ -393,6 +397,61 @@ class ChainBuilder:
         )
         first = self.append(transfer, child, self.acceptance(child))
         return self.log[first.index + 1]
+
+    def due(
+        self,
+        referral: Logged,
+        recipient: str,
+        kind: vocabulary_pb2.DeadlineKind.ValueType = DELIVER,
+        /,
+        **fields: Any,
+    ) -> statement_pb2.Due:
+        """Returns what is due of a delivery; its recipient holds the tip.
+
+        Args:
+            referral: the referral, which was accepted.
+            recipient: whose delivery.
+            kind: what is due; after receipt, unless it is the receipt.
+            fields: what the statement shall say instead.
+        """
+        acceptance = self.log[referral.index + 1].statement.message.acceptance
+        (terms,) = (
+            item for item in acceptance.deadlines if item.recipient == recipient
+        )
+        within = {ACKNOWLEDGE: terms.acknowledge_within, OUTCOME: terms.outcome_within}
+        time = terms.deliver_by_time
+        if kind in within:
+            received = next(
+                item.statement.message
+                for item in self.chain(referral.id)
+                if item.statement.body_kind == "received"
+                and item.statement.message.issuer == recipient
+            )
+            made = received.made_time.ToDatetime(tzinfo=UTC)
+            time = timestamp(made + within[kind].ToTimedelta())
+        right: dict[str, Any] = {
+            "kind": kind,
+            "due_time": time,
+            "holder": recipient,
+            "holder_role": vocabulary_pb2.HOLDER_ROLE_RECIPIENT,
+            "recipient": recipient,
+        }
+        return statement_pb2.Due(**(right | fields))
+
+    def warn(self, referral: Logged, due: statement_pb2.Due) -> Logged:
+        """Logs that half the time to a deadline is over."""
+        body = statement_pb2.Warning(due=due)
+        return self.answer(self.exchange, referral, warning=body)
+
+    def breach(self, referral: Logged, due: statement_pb2.Due) -> Logged:
+        """Logs that a deadline passed."""
+        body = statement_pb2.Breach(due=due)
+        return self.answer(self.exchange, referral, breach=body)
+
+    def link(self, issuer: str, referral: Logged, other: Logged) -> Logged:
+        """Logs that two referrals concern the same tip."""
+        body = statement_pb2.Link(same_as=other.digest, same_as_referral_id=other.id)
+        return self.answer(issuer, referral, link=body)
 
     def retract(self, referral: Logged) -> Logged:
         """Logs that the publisher takes it back."""
