@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from onward._session import Session
 from onward._values import Logged
-from onward.v1 import admin_pb2, directory_pb2
+from onward.v1 import admin_pb2, directory_pb2, policy_pb2
 from onward.v1.admin_pb2_grpc import AdminServiceStub
 
 
@@ -85,6 +87,27 @@ class Admin:
             ),
         )
         return await self._session.verify(response.erasure)
+
+    async def apply_policy(self, files: Mapping[str, str], replaces: bytes) -> Logged:
+        """Puts a policy set in force. Idempotent.
+
+        Args:
+            files: the text of each file by its name.
+            replaces: digest of the set that you have seen in force.
+
+        Raises:
+            MalformedError: the set is not sound.
+            StateError: another set is in force than ``replaces``.
+        """
+        request = admin_pb2.ApplyPolicyRequest(
+            files=[
+                policy_pb2.PolicyFile(name=name, text=text)
+                for name, text in files.items()
+            ],
+            replaces_digest=replaces,
+        )
+        response = await self._session.call(self._stub.ApplyPolicy, request)
+        return await self._session.verify(response.change)
 
     async def status(self) -> admin_pb2.GetStatusResponse:
         """Returns how the exchange is; its checkpoint is verified."""

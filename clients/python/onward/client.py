@@ -38,6 +38,7 @@ from onward._incoming import Incoming, Invalid, Retracted
 from onward._intake_values import IntakeDetail, IntakeDraft, Queued, Registered
 from onward._intakes import Intakes
 from onward._membership import renew_certificate, rotate_keys
+from onward._policies import Policies, PolicyDetail
 from onward._reading import (
     list_chains,
     list_looks,
@@ -84,6 +85,8 @@ __all__ = [
     "Invalid",
     "InvalidContentError",
     "Logged",
+    "Policies",
+    "PolicyDetail",
     "PreparedReferral",
     "Published",
     "Queued",
@@ -109,6 +112,7 @@ class Client:
     Attributes:
         admin: calls for members with the operator role.
         intakes: calls for hotlines about the tips that came in.
+        policies: by which rules and deadlines the exchange judges.
     """
 
     def __init__(self, session: Session) -> None:
@@ -116,6 +120,7 @@ class Client:
         self._custody = CustodyServiceStub(session.channel)
         self.admin = Admin(session)
         self.intakes = Intakes(session)
+        self.policies = Policies(session)
 
     @classmethod
     @asynccontextmanager

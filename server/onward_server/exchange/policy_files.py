@@ -1,4 +1,4 @@
-"""The files of a policy set: which there are, how large they may be, their digest.
+"""The files of a policy set: which there are, and how large they may be.
 
 A set is a folder with ``VERSION``, the name that acceptances and rejections quote;
 ``schema.cedarschema`` with the facts that rules can see; ``deadlines.toml``; the rules
@@ -9,7 +9,6 @@ silently be no rule. Hidden files are not looked at.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from importlib.resources import files
@@ -63,8 +62,8 @@ def read_policy_files(folder: Traversable) -> PolicyFiles:
             texts[entry.name] = _read(entry)
     if not texts:
         raise PolicyInvalidError(
-            f"{folder} holds no policy set; begin with a copy of the default set, "
-            "which `onward-server policy default DIR` writes"
+            f"{folder} holds no policy set; begin with a copy of a set, which "
+            "`onward-server policy export` writes"
         )
     return check_policy_files(texts)
 
@@ -90,19 +89,6 @@ def check_policy_files(texts: Mapping[str, str]) -> PolicyFiles:
             f"{MAX_FILES} and {MAX_SET} are allowed"
         )
     return MappingProxyType(dict(sorted(texts.items())))
-
-
-def policy_digest(texts: PolicyFiles) -> bytes:
-    """Returns the digest of a whole set, 32 bytes.
-
-    It is SHA-256 over the lines that ``sha256sum`` prints for its files in the order of
-    the names' bytes, so that standard tools can check it.
-    """
-    listing = "".join(
-        f"{hashlib.sha256(texts[name].encode()).hexdigest()}  {name}\n"
-        for name in sorted(texts)
-    )
-    return hashlib.sha256(listing.encode()).digest()
 
 
 def jurisdiction_of(name: str) -> str:

@@ -20,6 +20,7 @@ from typing import Final, Literal
 
 import cedarpy
 
+from onward.core.policy_sets import policy_digest
 from onward_server.exchange.deadlines import DeadlineTable, parse_deadlines
 from onward_server.exchange.policy_facts import Action, CedarJson
 from onward_server.exchange.policy_files import (
@@ -32,7 +33,6 @@ from onward_server.exchange.policy_files import (
     check_policy_files,
     default_policy_folder,
     jurisdiction_of,
-    policy_digest,
 )
 
 NO_PERMISSION: Final = "no-permission"
@@ -44,6 +44,8 @@ POLICY_ERROR: Final = "policy-error"
 MAX_TEXT: Final = 300
 MAX_VERSION: Final = 64
 
+_NEWLINE: Final = "\n"
+_OF_POLICY: Final = re.compile("^for policy `[^`]*`[:,] ")
 _ID: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -195,7 +197,7 @@ def _policies(name: str, text: str, schema: cedarpy.Schema) -> dict[str, CedarJs
     try:
         parsed = json.loads(cedarpy.policies_to_json_str(text))
     except ValueError as error:
-        msg = f"{name}: {_suspect(text)} is not Cedar: {error}"
+        msg = f"{_suspect(name, text)} is not Cedar: {error}"
         raise PolicyInvalidError(msg) from error
     if parsed["templates"]:
         msg = f"{name}: a template decides nothing; write it out as a rule"
@@ -204,8 +206,8 @@ def _policies(name: str, text: str, schema: cedarpy.Schema) -> dict[str, CedarJs
     ids = {place: _checked_id(name, policy) for place, policy in policies.items()}
     for problem in cedarpy.validate_policies(text, schema).errors:
         rule = ids.get(problem.policy_id, "")
-        why = problem.error.replace(f"`{problem.policy_id}`", f"`{rule}`")
-        msg = f"{name}: rule {rule} does not follow {SCHEMA}: {why}"
+        why = _OF_POLICY.sub("", problem.error)
+        msg = f"{_where(name, text, rule)} does not follow {SCHEMA}: {why}"
         raise PolicyInvalidError(msg)
     found: dict[str, CedarJson] = {}
     for rule, policy in zip(ids.values(), policies.values(), strict=True):
@@ -223,15 +225,24 @@ def _place(item: tuple[str, CedarJson]) -> int:
     return int(item[0].removeprefix("policy"))
 
 
-def _suspect(text: str) -> str:
+def _suspect(name: str, text: str) -> str:
     """Returns which rule to look at: the first that cannot be parsed alone."""
     for part in re.split(r"(?=@id\()", text):
         try:
             cedarpy.policies_to_json_str(part)
         except ValueError:
             found = re.match(r'@id\("([^"]*)"\)', part)
-            return f"rule {found[1]}" if found else "what comes before the first @id"
-    return "the file as a whole"
+            if found:
+                return _where(name, text, found[1])
+            return f"{name}: what comes before the first @id"
+    return f"{name}: the file as a whole"
+
+
+def _where(name: str, text: str, rule: str) -> str:
+    """Returns the file, the line and the name of a rule."""
+    before, found, _ = text.partition(f'@id("{rule}")')
+    line = f", line {before.count(_NEWLINE) + 1}" if found else ""
+    return f"{name}{line}: rule {rule}"
 
 
 def _checked_id(name: str, policy: CedarJson) -> str:
