@@ -167,7 +167,6 @@ async def test_a_retry_gets_its_first_answer_under_another_policy(
 
 async def test_every_answer_names_the_last_change_before_it(world: World) -> None:
     """However publishing and applying interleave, the log's order decides."""
-
     done = asyncio.Event()
 
     async def alternate() -> None:
