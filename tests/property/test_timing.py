@@ -18,7 +18,6 @@ from onward.core.timing import MAX_CLOCK_SKEW, Interval, Placed, Sighting, inter
 from onward.v1 import statement_pb2
 from tests.support.chain_builder import (
     HOTLINE,
-    NEVADA,
     OHIO,
     START,
     ChainBuilder,
@@ -27,7 +26,7 @@ from tests.support.chain_builder import (
 )
 
 TAKEN = statement_pb2.Taking()
-MEMBERS = (HOTLINE, OHIO, NEVADA)
+MEMBERS = (HOTLINE, OHIO)
 
 
 @dataclass
@@ -49,8 +48,9 @@ class World:
     def sign(self, who: str, data: st.DataObject, lie: timedelta) -> SignedStatement:
         """Lets somebody sign, who may claim to have done so earlier."""
         exchange = self.exchange
-        mine = self.waiting.get(who, [])
-        previous = data.draw(st.sampled_from([None, *self.known, *mine]))
+        # Mostly one answers oneself: that is where the log's order says least.
+        own = self.waiting.get(who) or self.known
+        previous = data.draw(st.sampled_from(own) | st.sampled_from(self.known))
         size = data.draw(st.integers(1, len(exchange.log)))
         seen = statement_pb2.Seen(
             origin=exchange.signer.name, size=size, root=bytes(32)
@@ -104,8 +104,8 @@ class World:
         )
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.data(), st.integers(1, 20))
+@settings(max_examples=100, deadline=None)
+@given(st.data(), st.integers(1, 30))
 def test_no_honest_statement_is_contradicted(data: st.DataObject, steps: int) -> None:
     world = World()
     for _ in range(steps):
