@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from onward.core import custody
 from onward.core.custody import INITIAL, TRANSITIONS, Event, State
+from onward.core.due import HOLDERS, OPEN, Kind, Role
 from onward.core.errors import StateError
 from onward.core.verify import verify_bundle
 from onward.v1 import statement_pb2, vocabulary_pb2
@@ -125,6 +126,7 @@ class Walker:
         self.referral = self.exchange.publish(HOTLINE, OHIO)
         self.last: dict[str, Logged] = {"acceptance": self.exchange.log[-1]}
         self.children: list[Logged] = []
+        self.warned: set[int] = set()
 
     def can(self, event: Event) -> bool:
         """Whether there is a statement that it could answer."""
@@ -149,6 +151,26 @@ class Walker:
             assert answered
             said = self.exchange.answer(OHIO, answered, **_BODIES[event](self.referral))
         self.last[said.statement.body_kind] = said
+
+    def remark(self, state: State.ValueType) -> None:
+        """Logs a link, and a warning of each thing that is due for the first time."""
+        if not self.warned:
+            self.exchange.link(OHIO, self.referral, self.exchange.log[0])
+        for kind in OPEN.get(state, ()):
+            stated = kind == Kind.DEADLINE_KIND_OUTCOME and "outcome" in self.last
+            if stated or kind in self.warned:
+                continue
+            self.warned.add(kind)
+            role = HOLDERS[state]
+            holder = {
+                Role.HOLDER_ROLE_PUBLISHER: HOTLINE,
+                Role.HOLDER_ROLE_RECIPIENT: OHIO,
+                Role.HOLDER_ROLE_EXCHANGE: self.exchange.exchange,
+            }[role]
+            due = self.exchange.due(
+                self.referral, OHIO, kind, holder=holder, holder_role=role
+            )
+            self.exchange.warn(self.referral, due)
 
     def report(self) -> tuple[int, str, str]:
         """Returns exit code, reason, and where the delivery ended."""
@@ -225,6 +247,19 @@ def test_a_chain_that_follows_the_table_is_proven_to_its_end(
         if event in TRANSITIONS[state] and walker.can(event):
             walker.say(event)
             state = custody.advance(state, event)
+    assert walker.report() == (0, "", custody.state_name(state))
+
+
+@settings(max_examples=40)
+@given(EVENTS)
+def test_remarks_move_nothing(events: list[Event]) -> None:
+    walker, state = Walker(), INITIAL
+    for event in events:
+        walker.remark(state)
+        if event in TRANSITIONS[state] and walker.can(event):
+            walker.say(event)
+            state = custody.advance(state, event)
+    walker.remark(state)
     assert walker.report() == (0, "", custody.state_name(state))
 
 
