@@ -54,6 +54,7 @@ EXPECTED = {
         "ListIntakes": "p",
     },
     "onward.v1.CustodyService": {"GetBundle": "pra", "ListChains": "a"},
+    "onward.v1.AlertService": {"WatchAlerts": "pro"},
     "onward.v1.AuditService": {"ExportStatements": "a", "ListAuditAccess": "pr"},
     "onward.v1.PolicyService": {"GetPolicy": "prao", "ListPolicyChanges": "prao"},
     "onward.v1.LogService": {
