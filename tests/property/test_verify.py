@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from onward.core.conformance import answer
 from onward.core.verify import Report, verify_bundle
-from tests.support.chain_builder import HOTLINE, NEVADA, OHIO, UTAH, established
+from tests.support.chain_builder import (
+    ACKNOWLEDGE,
+    HOTLINE,
+    NEVADA,
+    OHIO,
+    UTAH,
+    established,
+)
 
 
 def _evidence() -> tuple[bytes, str]:
@@ -22,6 +29,10 @@ def _evidence() -> tuple[bytes, str]:
     exchange.rotate(NEVADA)
     child = exchange.transfer(referral, exchange.decline(read), UTAH)
     exchange.receive(child, UTAH)
+    exchange.link(NEVADA, referral, child)
+    exchange.warn(child, exchange.due(child, UTAH, ACKNOWLEDGE))
+    exchange.wait(hours=13)
+    exchange.breach(child, exchange.due(child, UTAH, ACKNOWLEDGE))
     exchange.erase(referral)
     return exchange.bundle(referral, child), exchange.trust()
 
@@ -119,8 +130,9 @@ def test_no_two_texts_of_the_evidence_can_change_places(data: st.DataObject) -> 
 @pytest.mark.parametrize(
     ("name", "spared"),
     [
-        # The last statement of each chain: nothing that is there speaks of it.
-        ("statements", {10, 11}),
+        # The link, the warning, the breach and the erasure: nothing that is there
+        # speaks of them.
+        ("statements", {11, 12, 13, 14}),
         # The entry of a recipient that has not said anything yet.
         ("directory", {2}),
         ("consistency", set()),
