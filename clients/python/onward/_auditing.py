@@ -1,0 +1,166 @@
+"""Judging a downloaded export on all cores.
+
+The statements of a year do not fit in memory, and their signatures take minutes on one
+core. So this process reads through the file once, noting where each chain stands; its
+workers read whole chains, judge them, and hand back facts of a hundred bytes or so;
+this process judges what hangs together, and keeps nothing else.
+
+Nothing of a worker is trusted more than the file: it runs the same code on it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from array import array
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from onward._evidence import Advance, Contents, Folder, bounded, read_contents
+from onward._evidence import read_lines as _read_lines
+from onward.core.audit.audit import Audit
+from onward.core.audit.chains import EXCHANGE
+from onward.core.audit.facts import Reading
+from onward.core.audit.reading import Reader
+from onward.core.audit.result import Audited
+
+_BATCH: Final = 512
+"""Statements that a worker is given at once."""
+
+_FEW: Final = 2000
+"""Statements for which starting workers would take longer than the work."""
+
+_Chain: TypeAlias = tuple[str, "array[int]"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What a worker needs to begin: the same as this process had."""
+
+    folder: Path
+    trust: str
+    jurisdiction: str
+    common: array[int]
+
+
+def audit_folder(
+    folder: Path, trust: str, jurisdiction: str, advance: Advance, workers: int = 2
+) -> Audited:
+    """Judges an export.
+
+    Args:
+        folder: where it was downloaded to.
+        trust: the trust file.
+        jurisdiction: the code that the audit is about; ``*`` for all of it.
+        advance: is told how many bytes were judged; they are as many as
+            :func:`evidence_size` says.
+        workers: how many processes read chains.
+
+    Raises:
+        OnwardError: the evidence or the trust file cannot be read at all.
+        OSError: a file is missing.
+    """
+    names = Folder(folder)
+    audit = _open(names, trust, jurisdiction)
+    contents = read_contents(names.statements, lambda _: None)
+    for files in names.read_policies():
+        audit.add_policy(files)
+    common = contents.chains.pop(EXCHANGE)
+    with names.statements.open("rb") as file:
+        audit.begin(_read_lines(file, common), contents.shown)
+    advance(_length(common))
+    job = _Job(folder, trust, jurisdiction, common)
+    for size, readings in _readings(audit.reader(), job, contents, workers):
+        for reading in readings:
+            audit.add(reading)
+        advance(size)
+    return audit.conclude()
+
+
+def evidence_size(folder: Path) -> int:
+    """Returns how many bytes of statements an export has."""
+    return Folder(folder).statements.stat().st_size
+
+
+def _readings(
+    reader: Reader, job: _Job, contents: Contents, workers: int
+) -> Iterator[tuple[int, Sequence[Reading]]]:
+    """Yields what was found in all chains, with the bytes that they have."""
+    batches = list(_batches(contents.chains))
+    sizes = [sum(_length(places) for _, places in batch) for batch in batches]
+    if len(contents.shown) <= _FEW or workers < 1:
+        with Folder(job.folder).statements.open("rb") as file:
+            for size, batch in zip(sizes, batches, strict=True):
+                lines = ((name, _read_lines(file, places)) for name, places in batch)
+                yield size, [reader.read(name, items) for name, items in lines]
+        return
+    pool = ProcessPoolExecutor(
+        min(workers, os.cpu_count() or 1),
+        # A fork would take this process's threads and memory along.
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_begin,
+        initargs=(job,),
+    )
+    with pool:
+        yield from zip(sizes, pool.map(_read, batches), strict=True)
+
+
+def _batches(chains: dict[str, array[int]]) -> Iterator[list[_Chain]]:
+    """Yields the chains in parts of about as many statements."""
+    batch: list[_Chain] = []
+    count = 0
+    for name, places in chains.items():
+        batch.append((name, places))
+        count += len(places) // 2
+        if count >= _BATCH:
+            yield batch
+            batch, count = [], 0
+    if batch:
+        yield batch
+
+
+def _open(folder: Folder, trust: str, jurisdiction: str) -> Audit:
+    """Opens the parts of an export that are read whole."""
+    return Audit(
+        trust,
+        folder.checkpoint.read_text(encoding="utf-8", errors="replace"),
+        bounded(folder.header),
+        folder.entries.read_bytes(),
+        jurisdiction,
+    )
+
+
+def _length(places: array[int]) -> int:
+    return sum(places[1::2])
+
+
+# --- in a worker
+
+
+class _Worker:
+    """What a worker has while it lives."""
+
+    reader: Reader
+    file: Path
+
+
+def _begin(job: _Job) -> None:
+    """Reads the keys, once."""
+    names = Folder(job.folder)
+    audit = _open(names, job.trust, job.jurisdiction)
+    with names.statements.open("rb") as file:
+        audit.begin(_read_lines(file, job.common), array("q"))
+    _Worker.reader = audit.reader()
+    _Worker.file = names.statements
+
+
+def _read(batch: Sequence[_Chain]) -> list[Reading]:
+    """Reads some chains."""
+    with _Worker.file.open("rb") as file:
+        return [
+            _Worker.reader.read(name, _read_lines(file, places))
+            for name, places in batch
+        ]
