@@ -152,7 +152,7 @@ def test_every_method_of_every_service_has_exactly_one_expectation() -> None:
         declared = {method.name for method in pool.FindServiceByName(service).methods}
         assert declared == set(methods)
     packages = {
-        "admin", "audit", "capability", "custody", "directory", "enrollment",
+        "admin", "alert", "audit", "capability", "custody", "directory", "enrollment",
         "intake", "log", "policy", "referral",
     }  # fmt: skip
     in_protos = {
