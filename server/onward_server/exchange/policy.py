@@ -183,17 +183,11 @@ class DisclosurePolicy:
 
     def _evaluate(self, facts: Facts | WithholdingFacts) -> Rule | None:
         """Returns the rule that refuses, or None where the facts permit."""
-        request = {
-            "principal": facts.parties[0].uid,
-            "action": {"type": "Action", "id": facts.action},
-            "resource": facts.resource,
-            "context": facts.context(),
-        }
         rules = self.policy_set.at(facts.jurisdiction)
         try:
             members = self._members(facts.parties)
             answer = cedarpy.is_authorized(
-                request, rules.policies, members, self.policy_set.schema
+                facts.request(), rules.policies, members, self.policy_set.schema
             )
         except ValueError as error:
             return _failed([str(error)])

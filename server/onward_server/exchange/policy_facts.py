@@ -105,10 +105,9 @@ class Facts(NamedTuple):
         """The members concerned, who asks first."""
         return (self.publisher, self.recipient)
 
-    @property
-    def resource(self) -> CedarJson:
-        """To whom it would go."""
-        return self.recipient.uid
+    def request(self) -> CedarJson:
+        """Returns the question: may this publisher pass this on to that recipient?"""
+        return _request(self.publisher, self.action, self.recipient.uid, self.context())
 
     def context(self) -> CedarJson:
         """Returns the facts about the referral; the members are entities."""
@@ -155,10 +154,13 @@ class WithholdingFacts(NamedTuple):
         """The members concerned: who asks."""
         return (self.hotline,)
 
-    @property
-    def resource(self) -> CedarJson:
-        """The tip: all that rules see of it is in the context."""
-        return {"type": "Intake", "id": "intake"}
+    def request(self) -> CedarJson:
+        """Returns the question: may this hotline withhold a tip?
+
+        All that rules see of the tip is in the context.
+        """
+        tip = {"type": "Intake", "id": "intake"}
+        return _request(self.hotline, self.action, tip, self.context())
 
     def context(self) -> CedarJson:
         """Returns the facts about the tip and the withholding."""
@@ -224,6 +226,18 @@ def facts_of_withholding(
         review_stated=withholding.HasField("review_time"),
         test=intake.test,
     )
+
+
+def _request(
+    who: Party, action: Action, resource: CedarJson, context: CedarJson
+) -> CedarJson:
+    """Returns a question to Cedar."""
+    return {
+        "principal": who.uid,
+        "action": {"type": "Action", "id": action},
+        "resource": resource,
+        "context": context,
+    }
 
 
 def _party(member: directory_pb2.Member) -> Party:

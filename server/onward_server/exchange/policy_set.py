@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -60,6 +60,7 @@ class Rule:
         citation: its legal citation.
         sentence: the rule in one plain sentence.
         group: the group of recipients that its head names; empty where it names none.
+        cedar: the rule itself, in Cedar's JSON form.
     """
 
     id: str
@@ -68,6 +69,7 @@ class Rule:
     citation: str
     sentence: str
     group: str = ""
+    cedar: CedarJson = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,4 +285,5 @@ def _rule(policy: CedarJson) -> Rule:
         citation=notes["citation"],
         sentence=notes["sentence"],
         group=named["id"] if named.get("type") == "Group" else "",
+        cedar=policy,
     )
