@@ -136,7 +136,8 @@ def test_any_file_is_a_tip_when_options_describe_it(
     recording = tmp_path / "call.wav"
     recording.write_bytes(bytes(1000))
     (record,) = hotline.asks(
-        *("intake", recording, *class_of(), "--channel", "CALL", "--test"),
+        *("intake", recording),
+        *(*class_of(), "--channel", "CALL", "--test"),
         *("--reporter", "FAMILY", "--trafficking", "SEX"),
         *("--received", "2026-11-01T10:00:00-05:00"),
     )
