@@ -70,6 +70,9 @@ from onward_server.storage.contract import Store
 from onward_server.storage.sqlite import open_sqlite
 from onward_server.telemetry import Telemetry
 from onward_server.upkeep import Upkeep
+from onward_server.web.server import WebPort, WebServer, web_app
+from onward_server.web.tiles import tile_routes
+from onward_server.web.tls import WebCertificate
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -111,10 +114,12 @@ class Ports:
     Attributes:
         servers: for members, and for enrolment.
         numbers: their ports, in the same order.
+        web: the port for everybody, if there is one.
     """
 
     servers: tuple[grpc.aio.Server, grpc.aio.Server]
     numbers: tuple[int, int]
+    web: WebServer | None
     gate: Gate
     readiness: Readiness
     upkeep: Upkeep
@@ -194,6 +199,7 @@ class App:
     Attributes:
         api_port: the port for members.
         enrolment_port: the port on which members enrol.
+        web_port: the port for everybody; 0 where there is none.
         readiness: whether it is ready.
         ledger: its ledger.
     """
@@ -204,6 +210,7 @@ class App:
         self.ledger = basis.ledger
         self.readiness = ports.readiness
         self.api_port, self.enrolment_port = ports.numbers
+        self.web_port = ports.web.number if ports.web else 0
         self._basis = basis
         self._domain = domain
         self._ports = ports
@@ -223,6 +230,8 @@ class App:
         await self._domain.policies.begin()
         for server in self._ports.servers:
             await server.start()
+        if self._ports.web is not None:
+            await self._ports.web.start()
         upkeep = self._ports.upkeep
         await upkeep.readiness.examine()
         running = self._ports.chores.running(upkeep.chores())
@@ -232,6 +241,7 @@ class App:
             exchange=self.ledger.exchange,
             api_port=self.api_port,
             enrolment_port=self.enrolment_port,
+            web_port=self.web_port,
             ready=self.readiness.ready,
         )
         if self._basis.config.test.clock:
@@ -263,7 +273,10 @@ class App:
         self.readiness.close()
         self._ports.gate.drain()
         self.ledger.hub.wake_all()
-        await asyncio.gather(*(server.stop(grace) for server in self._ports.servers))
+        stopping = [server.stop(grace) for server in self._ports.servers]
+        if self._ports.web is not None:
+            stopping.append(self._ports.web.stop(grace))
+        await asyncio.gather(*stopping)
         await self._resources.aclose()
         _log.info("app.stopped")
 
@@ -321,29 +334,46 @@ def _ports(basis: Basis, domain: Domain) -> Ports:
         certificates[1],
         around,
     )
-    upkeep = _upkeep(basis, domain, certificates, quotas, chores, readiness)
-    numbers = api_port, enrolment_port
-    return Ports((api, enrolment), numbers, gate, readiness, upkeep, chores)
-
-
-def _upkeep(
-    basis: Basis,
-    domain: Domain,
-    certificates: Sequence[Certificates],
-    quotas: Quotas,
-    chores: Chores,
-    readiness: Readiness,
-) -> Upkeep:
-    """Makes what looks after the exchange."""
+    web, web_certificates = _web(basis, domain)
     check = ReadinessCheck(
         basis.ledger,
         basis.storage,
         certificates,
         chores,
         readiness,
-        basis.telemetry,
+        telemetry,
         basis.clock,
     )
+    upkeep = _upkeep(basis, domain, [*certificates, *web_certificates], quotas, check)
+    numbers = api_port, enrolment_port
+    return Ports((api, enrolment), numbers, web, gate, readiness, upkeep, chores)
+
+
+def _web(
+    basis: Basis, domain: Domain
+) -> tuple[WebServer | None, Sequence[WebCertificate]]:
+    """Makes the port for everybody, if there is to be one, and its certificate."""
+    section = basis.config.web
+    if not section.listen:
+        return None, ()
+    certificate = None
+    if section.certificate_file and section.key_file:
+        certificate = WebCertificate(
+            section.certificate_file, section.key_file, basis.telemetry
+        )
+    app = web_app(tile_routes(domain.log), settings.web_prefix(basis.config))
+    server = WebServer(app, WebPort(section.listen, certificate))
+    return server, [certificate] if certificate else ()
+
+
+def _upkeep(
+    basis: Basis,
+    domain: Domain,
+    certificates: Sequence[Certificates | WebCertificate],
+    quotas: Quotas,
+    check: ReadinessCheck,
+) -> Upkeep:
+    """Makes what looks after the exchange."""
     return Upkeep(
         basis.ledger,
         domain.referral.erasing,

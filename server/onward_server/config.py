@@ -40,6 +40,7 @@ Address: TypeAlias = Annotated[
 OptionalAddress: TypeAlias = Annotated[
     str, msgspec.Meta(pattern=r"^((\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+):[0-9]{1,5})?$")
 ]
+OptionalPath: TypeAlias = Path | None
 OptionalUrl: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^(https?://\S+)?$")]
 TrustDomain: TypeAlias = Annotated[
     str, msgspec.Meta(pattern=r"^[a-z0-9._-]+$", max_length=255)
@@ -211,6 +212,24 @@ class Quotas(Section, frozen=True):
     """Streams open at the same time."""
 
 
+class Web(Section, frozen=True):
+    """The port for everybody: the log as tiles, over HTTP. Nothing secret is there."""
+
+    listen: OptionalAddress = ""
+    """Address and port to listen on, such as `0.0.0.0:8080`. Empty: no such port."""
+
+    url: OptionalUrl = ""
+    """The URL under which strangers find the log, such as `https://log.example.org`.
+    Trust files name it. If it has a path, requests come with that path too."""
+
+    certificate_file: OptionalPath = None
+    """PEM: the certificate for HTTPS, then its issuers. Empty: plain HTTP, to be put
+    behind a proxy that speaks HTTPS."""
+
+    key_file: OptionalPath = None
+    """PEM: the private key of that certificate."""
+
+
 class Telemetry(Section, frozen=True):
     """What the exchange tells about itself: never content or personal data."""
 
@@ -256,6 +275,7 @@ class Config(Section, frozen=True):
     storage: Storage = Storage()
     limits: Limits = Limits()
     quotas: Quotas = Quotas()
+    web: Web = Web()
     telemetry: Telemetry = Telemetry()
     test: Test = Test()
 
@@ -301,7 +321,9 @@ def make(values: Mapping[str, Any], base: Path, source: str) -> Config:
         MalformedError: a value is unknown, missing or not allowed.
     """
     try:
-        config = msgspec.convert(values, Config, strict=False, dec_hook=_decode)
+        config = msgspec.convert(
+            _without_empty(values), Config, strict=False, dec_hook=_decode
+        )
     except msgspec.ValidationError as error:
         rule, _, place = str(error).partition(" - at ")
         field = place.strip("`").removeprefix("$.")
@@ -324,6 +346,29 @@ def _decode(target: type, value: object) -> object:
         return Path(value)
     msg = f"Expected a path, got `{type(value).__name__}`"
     raise ValueError(msg)
+
+
+def _without_empty(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Leaves out empty values of optional fields: neither TOML nor variables have null.
+
+    What is no table is left as it is, for :func:`make` to refuse.
+    """
+    optional = {
+        (section.name, field.name)
+        for section in msgspec.structs.fields(Config)
+        for field in msgspec.structs.fields(section.type)
+        if field.default is None
+    }
+    return {
+        section: {
+            field: value
+            for field, value in table.items()
+            if value != "" or (section, field) not in optional
+        }
+        if isinstance(table, Mapping)
+        else table
+        for section, table in values.items()
+    }
 
 
 def _overlaid(
@@ -354,6 +399,7 @@ def _complete(config: Config, base: Path) -> Config:
     """Makes paths absolute, and fills in what follows from other values."""
     data_dir = base / config.exchange.data_dir
     _check_test(config)
+    _check_web(config.web)
     api, enrolment = config.api, config.enrolment
     host = api.server_name
     completed = msgspec.structs.replace(
@@ -376,6 +422,7 @@ def _complete(config: Config, base: Path) -> Config:
         tls=_absolute(completed.tls, data_dir),
         keys=_absolute(completed.keys, data_dir),
         storage=_absolute(completed.storage, data_dir),
+        web=_absolute(completed.web, data_dir),
     )
 
 
@@ -391,8 +438,19 @@ def _check_test(config: Config) -> None:
         )
 
 
+def _check_web(web: Web) -> None:
+    """Refuses half of what HTTPS needs: it must not silently be plain HTTP."""
+    if (web.certificate_file is None) != (web.key_file is None):
+        raise MalformedError(
+            "web.certificate_file and web.key_file: name both for HTTPS, or neither",
+            field="web.certificate_file",
+        )
+
+
 def _absolute(section: Any, base: Path) -> Any:  # noqa: ANN401 - any section, unchanged
     """Returns a section whose paths begin at ``base``."""
     values = msgspec.structs.asdict(section)
-    paths = {name: base / path for name, path in values.items() if "_file" in name}
+    paths = {
+        name: base / path for name, path in values.items() if "_file" in name and path
+    }
     return msgspec.structs.replace(section, **paths)

@@ -138,7 +138,7 @@ def _comment(text: str) -> str:
 
 def _toml(value: object) -> str:
     """Returns a value as TOML; a JSON string is a TOML string too."""
-    if value is msgspec.NODEFAULT:
+    if value is msgspec.NODEFAULT or value is None:
         return '""'
     return json.dumps(str(value) if isinstance(value, Path) else value)
 

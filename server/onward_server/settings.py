@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from onward_server.config import Config
 from onward_server.exchange.clock import Clock, SettableClock, SystemClock
 from onward_server.exchange.limits import Limits
@@ -52,6 +54,11 @@ def enrolment_files(config: Config) -> TlsFiles:
     """Returns the files of the port for enrolment, where clients pin the authority."""
     tls = config.tls
     return TlsFiles(tls.certificate_file, tls.key_file, issuer=tls.ca_certificate_file)
+
+
+def web_prefix(config: Config) -> str:
+    """Returns the path of the URL for strangers, without a slash at its end."""
+    return urlsplit(config.web.url).path.rstrip("/")
 
 
 def limits(config: Config) -> Limits:

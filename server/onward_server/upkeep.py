@@ -21,6 +21,7 @@ from onward_server.observing import urgency_name
 from onward_server.readiness import ReadinessCheck
 from onward_server.services.tls import Certificates
 from onward_server.telemetry import Telemetry
+from onward_server.web.tls import WebCertificate
 
 _DAY = timedelta(days=1)
 _DELIVERY_STATES = {
@@ -41,7 +42,7 @@ class Upkeep:
     erasing: Erasing
     alarming: Alarming
     records: Records
-    certificates: Sequence[Certificates]
+    certificates: Sequence[Certificates | WebCertificate]
     quotas: Quotas
     readiness: ReadinessCheck
     telemetry: Telemetry

@@ -5,9 +5,17 @@ All that is told here is public: a digest says nothing about its statement.
 
 from __future__ import annotations
 
+import asyncio
+from typing import Final
+
 from onward.core.errors import RangeError, Reason, UnknownError
+from onward.core.tiles import TilePath
 from onward_server.exchange.ledger import Ledger
+from onward_server.exchange.log_files import read_tile
 from onward_server.storage.contract import Store
+
+_READERS: Final = 2
+"""Strangers' reads at once: the others of the store's connections stay for members."""
 
 
 class LogReader:
@@ -16,6 +24,7 @@ class LogReader:
     def __init__(self, ledger: Ledger, store: Store) -> None:
         self._ledger = ledger
         self._store = store
+        self._turns = asyncio.Semaphore(_READERS)
 
     def checkpoint(self) -> str:
         """Returns the newest checkpoint, a signed note."""
@@ -59,3 +68,16 @@ class LogReader:
                 metadata={"size": str(size)},
             )
         return await self._store.digests(first, min(limit, size - first))
+
+    async def tile(self, path: TilePath) -> bytes:
+        """Returns a tile or a bundle of entries that the newest checkpoint covers.
+
+        A partial one of any width up to the present one is answered, also when it is
+        full by now.
+
+        Raises:
+            RangeError: ``LOG_RANGE``: the log has not so many entries.
+        """
+        size = self._ledger.head().size
+        async with self._turns:
+            return await read_tile(self._store, size, path)

@@ -7,13 +7,17 @@ the entries ``[(n*256+i) * 256**l, (n*256+i+1) * 256**l)``, so each hash of leve
 *partial*, and these partial tiles are the tree's *edge*: with them alone the root can
 be computed and the tree can grow.
 
-Nothing here hashes or reads; these are coordinates only.
+Beside each tile of level 0 stands a *bundle* of the entries under its hashes.
+
+Nothing here hashes or reads; these are coordinates, paths, and the form of bundles.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final, TypeAlias
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, Self, TypeAlias
 
 from onward.core.errors import MalformedError
 
@@ -22,6 +26,15 @@ TILE_HEIGHT: Final = 8
 
 TILE_WIDTH: Final = 1 << TILE_HEIGHT
 """Hashes in a full tile."""
+
+_LENGTH_BYTES: Final = 2
+
+_PATH: Final = re.compile(
+    r"tile/(entries|0|[1-9][0-9]?)/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?"
+)
+
+MAX_PATH: Final = 48
+"""Characters of the longest path that a log of 2**63 - 1 entries has, and some more."""
 
 TileId: TypeAlias = tuple[int, int]
 """A tile's level and its index within the level."""
@@ -106,6 +119,78 @@ def tile_paths(size: int) -> list[str]:
         if level == 0:
             paths.append(bundle_path(index, width))
     return sorted(paths)
+
+
+@dataclass(frozen=True, slots=True)
+class TilePath:
+    """What a path below a log's URL names.
+
+    Attributes:
+        tile: the tile; of level 0 for a bundle.
+        width: how many hashes or entries, 1 to 256.
+        entries: whether it is the bundle of the tile's entries.
+    """
+
+    tile: TileId
+    width: int = TILE_WIDTH
+    entries: bool = False
+
+    @classmethod
+    def parse(cls, path: str) -> Self:
+        """Parse a path; it equals :meth:`format` of the result.
+
+        Raises:
+            MalformedError: it is no such path, or not in its one spelling.
+        """
+        found = _PATH.fullmatch(path) if len(path) <= MAX_PATH else None
+        if found is None:
+            raise MalformedError(
+                "the path of a tile is tile/<level>/<index>[.p/<width>]"
+            )
+        directory, number, width = found.groups()
+        entries = directory == "entries"
+        tile = 0 if entries else int(directory), int(re.sub("[x/]", "", number))
+        parsed = cls(tile, int(width or TILE_WIDTH), entries)
+        if parsed.width > TILE_WIDTH or parsed.format() != path:
+            raise MalformedError("the path of a tile is not in its one spelling")
+        return parsed
+
+    def format(self) -> str:
+        """Return the path.
+
+        Raises:
+            MalformedError: the width is not 1 to 256.
+        """
+        if self.entries:
+            return bundle_path(self.tile[1], self.width)
+        return tile_path(self.tile, self.width)
+
+
+def format_entries(entries: Iterable[bytes]) -> bytes:
+    """Return a bundle: each entry after its length, uint16 big-endian.
+
+    Raises:
+        OverflowError: an entry is longer than 65535 bytes.
+    """
+    return b"".join(
+        len(entry).to_bytes(_LENGTH_BYTES, "big") + entry for entry in entries
+    )
+
+
+def parse_entries(data: bytes) -> list[bytes]:
+    """Parse a bundle.
+
+    Raises:
+        MalformedError: it ends inside an entry.
+    """
+    entries, at = [], 0
+    while at < len(data):
+        start = at + _LENGTH_BYTES
+        at = start + int.from_bytes(data[at:start], "big")
+        if start > len(data) or at > len(data):
+            raise MalformedError("a bundle of entries ends inside an entry")
+        entries.append(data[start:at])
+    return entries
 
 
 def _path(directory: str, index: int, width: int) -> str:

@@ -1,0 +1,1 @@
+"""What an exchange answers over HTTP: to anybody, without saying who asks."""
