@@ -228,9 +228,13 @@ async def test_all_parties_of_a_tip_hear_of_a_look_at_where_it_went_on_to(
     audited: World,
 ) -> None:
     _, child = await transferred(audited)
-    await audited.records.bundle(audited.caller(AUDITOR), child)
+    auditor = audited.caller(AUDITOR)
+    await audited.records.bundle(auditor, child)
+    await audited.records.chains(auditor, -1, 10)
+    await export(audited, AUDITOR)
+    everything = ["ExportStatements", "ListChains", "GetBundle"]
     for name in (HOTLINE, NEVADA, STATE_POLICE):
-        assert await looks(audited, name) == ["GetBundle"]
+        assert await looks(audited, name) == everything
 
 
 async def test_looks_come_newest_first_page_by_page_with_their_receipts(

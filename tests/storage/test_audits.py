@@ -95,7 +95,12 @@ async def cases(store: Store, scribe: Scribe) -> Scribe:
     scribe.publish("r1", OHIO, FLORIDA)
     scribe.publish("r2", OHIO, urgency=1)
     scribe.publish(
-        "r3", TEXAS, jurisdiction="US-TX", places=("US-TX", "US-OH"), publisher=OHIO
+        "r3",
+        TEXAS,
+        jurisdiction="US-TX",
+        places=("US-TX", "US-OH"),
+        publisher=OHIO,
+        watchers=(OHIO, FLORIDA),
     )
     scribe.publish("r4", FLORIDA, jurisdiction="US-FL")
     scribe.publish("r5", OHIO, test=True)
@@ -170,7 +175,7 @@ async def test_figures_are_of_one_state(store: Store, scribe: Scribe) -> None:
 
 async def test_parties_by_name(store: Store, cases: Scribe) -> None:
     assert await store.export_parties(["US-OH"]) == [FLORIDA, HOTLINE, OHIO, TEXAS]
-    assert await store.export_parties(["US-TX"]) == [HOTLINE, OHIO, TEXAS]
+    assert await store.export_parties(["US-TX"]) == [FLORIDA, HOTLINE, OHIO, TEXAS]
     assert await store.export_parties(["CA"]) == [ONTARIO]
     assert await store.export_parties([WHOLE]) == [
         FLORIDA,

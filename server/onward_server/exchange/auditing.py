@@ -18,6 +18,7 @@ query: what an auditor may not see is not read for it.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from onward.core.errors import RangeError, Reason
@@ -131,9 +132,11 @@ class Auditing:
         parties = await self._store.export_parties(codes)
         logged = await self._ledger.apply(AuditAccessChange(access, parties))  # 3
         yield ExportHeader(logged[0], self._ledger.checkpoint(), figures)
-        async for rows in self._pages(codes, first_index, figures.size, recheck):  # 4
-            for excerpt in _excerpts(rows):
-                yield excerpt
+        rows = self._pages(codes, first_index, figures.size, recheck)  # 4
+        async with aclosing(rows) as pages:
+            async for page in pages:
+                for excerpt in _excerpts(page):
+                    yield excerpt
 
     async def accesses(
         self, caller: Caller, before_index: int, limit: int

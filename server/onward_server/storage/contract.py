@@ -544,7 +544,7 @@ class Store(Protocol):
         """The digests of all entries that :meth:`export` would return, in order."""
 
     async def export_parties(self, codes: Sequence[str]) -> list[str]:
-        """Hotlines, publishers and recipients of what the codes match, by name."""
+        """Hotlines, watchers and recipients of what the codes match, by name."""
 
     async def content(self, digest: bytes) -> bytes | None:
         """Sealed content, or None when it is not stored (or erased)."""

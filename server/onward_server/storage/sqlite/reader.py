@@ -298,7 +298,7 @@ class SqliteReader:
         return read_digests(await self._readers.run(query))
 
     async def export_parties(self, codes: Sequence[str]) -> list[str]:
-        """Hotlines, publishers and recipients of what the codes match, by name."""
+        """Hotlines, watchers and recipients of what the codes match, by name."""
         return await self._values(QUERIES.export_parties, codes=to_json(list(codes)))
 
     # ------------------------------------------------------------------ members

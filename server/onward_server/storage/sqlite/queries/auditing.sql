@@ -73,7 +73,7 @@ FROM (
 );
 
 -- name: export_parties(codes)$
--- Hotlines, publishers and recipients of what these jurisdictions may see, by name.
+-- Hotlines, watchers and recipients of what these jurisdictions may see, by name.
 WITH scope (pattern) AS MATERIALIZED (
   SELECT value || '-*' FROM json_each(:codes)
 ),
@@ -85,7 +85,8 @@ FROM (
   SELECT hotline AS name FROM intakes
   WHERE EXISTS (SELECT 1 FROM scope WHERE jurisdiction || '-' GLOB pattern)
   UNION
-  SELECT publisher FROM referrals WHERE log_index IN (SELECT log_index FROM seen)
+  SELECT value FROM referrals, json_each(watchers)
+  WHERE log_index IN (SELECT log_index FROM seen)
   UNION
   SELECT recipient FROM deliveries WHERE log_index IN (SELECT log_index FROM seen)
   ORDER BY name
