@@ -36,7 +36,7 @@ PROTO = ROOT / "proto" / "onward" / "v1"
 _REASON = re.compile(
     r"((?:^  // .*\n)+)  ERROR_REASON_(?P<name>\w+) = (?P<number>\d+);", re.MULTILINE
 )
-_TYPE = re.compile(r" <\w+>$")
+_TYPE = re.compile(r" <[\w ]+>$")
 _BRACES = re.compile(r"[{}]")
 
 
@@ -122,7 +122,7 @@ def cli() -> str:
         _table(("of", "words"), _words()),
         "## Commands of `onward`",
         *_commands("onward", typer.main.get_command(member_cli.app)),
-        "## Programs for `onward receive --exec`",
+        "## Programs for `--exec`",
         _programs(),
         "## Commands of `onward-server`",
         *_commands("onward-server", typer.main.get_command(server_app)),
@@ -158,8 +158,14 @@ def _command(path: str, command: Any) -> str:  # noqa: ANN401 - a typer command
 
 
 def _programs() -> str:
-    """Returns what a program for ``receive --exec`` must know."""
-    facts = [(f"`{name}`", fact.meaning) for name, fact in _program.FACTS.items()]
+    """Returns what a program for ``--exec`` must know."""
+    facts, alert_facts = (
+        _table(
+            ("variable", "says"),
+            [(f"`{name}`", fact.meaning) for name, fact in known.items()],
+        ).strip()
+        for known in (_program.FACTS, _program.ALERT_FACTS)
+    )
     answers = [
         (f"`{item.name}`", _fields(item.type), _doc_of(item.type))
         for item in msgspec.structs.fields(_answer.Answer)
@@ -167,8 +173,10 @@ def _programs() -> str:
     return "\n\n".join(
         [
             _plain(_program.__doc__).partition("\n\n")[2],
-            "The environment:",
-            _table(("variable", "says"), facts).strip(),
+            "The environment of a program of `receive`:",
+            facts,
+            "That of a program of `alerts`:",
+            alert_facts,
             _plain(_answer.__doc__)
             .partition("\n\n")[2]
             .replace("`Answer`", "this table"),

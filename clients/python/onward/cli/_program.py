@@ -1,6 +1,6 @@
 """``--exec``: a program that stores what arrives, or pages somebody.
 
-Of ``receive`` it runs once for each delivery and each retraction.
+A program of ``receive`` runs once for each delivery and each retraction.
 
 * Standard input is the tip, as JSON (``onward.v1.Tip``, with the words of the
   vocabulary); empty for a retraction.
@@ -16,10 +16,10 @@ Of ``receive`` it runs once for each delivery and each retraction.
 Delivery is at least once: a program may be given the same referral again, for example
 when the machine lost power after it was stored and before ``Received`` was logged.
 
-Of ``alerts`` it runs once for each warning and breach, in the log's order. Standard
-input is the statement, as JSON; what it prints is not read. Exit code 0 says that it is
-dealt with. After another one it runs again, after growing pauses, and so it does when
-``alerts`` is started again.
+A program of ``alerts`` runs once for each warning and breach, in the log's order.
+Standard input is the statement, as JSON; what it prints is not read. Exit code 0 says
+that it is dealt with. After another one it runs again, after growing pauses, and so it
+does when ``alerts`` is started again.
 """
 
 from __future__ import annotations
