@@ -14,6 +14,8 @@ from pathlib import Path
 
 from tests.conformance.case import VECTORS, Case
 from tests.conformance.cases import (
+    bodies,
+    bundles_alarms,
     bundles_chain,
     bundles_hold,
     bundles_log,
@@ -28,10 +30,12 @@ _MODULES = (
     merkle,
     notes,
     statements,
+    bodies,
     sealing,
     bundles_hold,
     bundles_log,
     bundles_chain,
+    bundles_alarms,
     requests,
 )
 

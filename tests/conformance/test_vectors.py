@@ -75,6 +75,8 @@ def test_there_are_enough_vectors() -> None:
         "tlog_proof",
         "tile_paths",
         "statement",
+        "body",
+        "commitment",
         "open",
         "bundle",
         "request",

@@ -190,6 +190,8 @@ OPERATIONS = {
     "tlog_proof": ("proof", "entry", "policy"),
     "tile_paths": ("size",),
     "statement": ("jws", "jwk"),
+    "body": ("jws",),
+    "commitment": ("salt", "content"),
     "open": ("sealed", "private_key", "info"),
     "bundle": ("bundle", "trust"),
 }

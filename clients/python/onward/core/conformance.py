@@ -13,8 +13,10 @@ from types import MappingProxyType
 from typing import Final, TypeAlias, TypeVar
 
 from onward.core._jose import json_object
+from onward.core.bodies import check_body
 from onward.core.encoding import MAX_NUMBER, decode_base64, encode_base64
 from onward.core.errors import MalformedError, OnwardError
+from onward.core.intakes import commitment
 from onward.core.keys import StatementPublicKey
 from onward.core.merkle import verify_consistency, verify_inclusion
 from onward.core.notes import Vkey, open_note
@@ -142,6 +144,16 @@ def _statement(request: _Request) -> _Answer:
     return {}
 
 
+def _body(request: _Request) -> _Answer:
+    check_body(parse_statement(request.text("jws")).message)
+    return {}
+
+
+def _commitment(request: _Request) -> _Answer:
+    made = commitment(request.binary("salt"), request.binary("content"))
+    return {"commitment": encode_base64(made)}
+
+
 def _open(request: _Request) -> _Answer:
     sealed, info = request.binary("sealed"), request.binary("info")
     key = ContentPrivateKey.from_bytes(request.binary("private_key"))
@@ -168,6 +180,8 @@ _OPERATIONS: Final[Mapping[str, Callable[[_Request], _Answer]]] = MappingProxyTy
         "tlog_proof": _tlog_proof,
         "tile_paths": _tile_paths,
         "statement": _statement,
+        "body": _body,
+        "commitment": _commitment,
         "open": _open,
         "bundle": _bundle,
     }
