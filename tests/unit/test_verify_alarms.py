@@ -87,6 +87,9 @@ def test_a_deadline_says_when_its_breach_was_logged() -> None:
     assert logged
     assert logged.claimed == made(breach)
     assert kept["deliver"].breach is None
+    assert str(kept["deliver"]) == "deliver met"
+    time = made(breach).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    assert str(kept["acknowledge"]) == f"acknowledge missed (breach logged {time})"
     assert kept["acknowledge"].to_dict()["breach"] == logged.to_dict()
     assert "1 breached in the log" in why(report, 9)
 
@@ -107,6 +110,7 @@ def test_a_step_that_was_told_after_the_breach_is_disputed() -> None:
     assert report.exit_code == 0, "whoever was offline is not accused"
     found = deadlines(report)["acknowledge"]
     assert (found.judgement, found.disputed) == ("undetermined", True)
+    assert str(found).startswith("acknowledge undetermined, disputed (breach logged")
     assert "1 disputed" in why(report, 9)
 
 

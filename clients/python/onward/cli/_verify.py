@@ -58,9 +58,8 @@ def show_report(path: Path, report: Report, *, chain: bool) -> None:
             _times(report),
         )
     for delivery in report.deliveries:
-        kept = [f"{item.name} {item.judgement}" for item in delivery.deadlines]
         ended = f"{short_name(delivery.recipient)}: {delivery.state}"
-        print_line("; ".join([ended, *kept]))
+        print_line("; ".join([ended, *map(str, delivery.deadlines)]))
     print_line(f"{report.verdict}: {path}")
 
 

@@ -161,6 +161,13 @@ class Deadline:
     breach: Interval | None = None
     disputed: bool = False
 
+    def __str__(self) -> str:
+        """Returns how it was kept, and when a breach was logged, for people."""
+        kept = f"{self.name} {self.judgement}{', disputed' if self.disputed else ''}"
+        if self.breach is None:
+            return kept
+        return f"{kept} (breach logged {_text(self.breach.claimed)})"
+
     def to_dict(self) -> dict[str, object]:
         """Returns plain values for JSON; times are RFC 3339, UTC."""
         return {
