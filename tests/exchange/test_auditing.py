@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from itertools import count
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count, cycle
 
 import pytest
 
@@ -16,6 +18,8 @@ from onward.core.tlog_proof import TlogProof
 from onward.core.tree import Tree
 from onward.v1 import statement_pb2, vocabulary_pb2
 from onward_server.exchange.auditing import ExportHeader
+from onward_server.exchange.draft import Draft
+from onward_server.storage.contract import Needs
 from tests.exchange.test_submission import Chain, acknowledged, transfer, transfer_of
 from tests.support.auditing import (
     NATION_AUDITOR,
@@ -343,6 +347,39 @@ async def test_tests_are_shown_but_count_nowhere(audited: World) -> None:
     referral_id = parse_statement(sending.jws).message.id
     assert got.about(referral_id) == ["referral", "acceptance"]
     assert dict(got.header.figures.deliveries) == {}
+
+
+@dataclass(slots=True)
+class ManyStatements:
+    """A change that logs statements for the auditors of two states in turn."""
+
+    number: int
+    needs: Needs = field(default_factory=Needs)
+
+    def plan(self, draft: Draft) -> Sequence[int]:
+        """Logs them."""
+        return [
+            draft.log(draft.say(audit_access={}), places=(code,))
+            for _, code in zip(range(self.number), cycle(["US-OH", "US-NV"]))
+        ]
+
+
+async def test_a_long_log_is_shown_without_gaps_and_in_its_order(
+    audited: World,
+) -> None:
+    first = audited.ledger.head().size
+    await audited.ledger.apply(ManyStatements(6000))
+    ohio, nevada, whole = [
+        await export(audited, name) for name in (AUDITOR, NEVADA_AUDITOR, WHOLE_AUDITOR)
+    ]
+    assert [i for i in ohio.indexes if i >= before] == [
+        *range(before, before + 6000, 2)
+    ]
+    assert nevada.indexes[-3000:] == [*range(before + 1, before + 6000, 2)]
+    assert whole.indexes == [*range(before + 6002)]
+    for got in (ohio, nevada, whole):
+        tree = Tree().extend([leaf_hash(digest) for digest in got.digests])
+        assert tree.root == got.access.statements_root
 
 
 async def test_who_may_not_stay_gets_no_further(audited: World) -> None:
