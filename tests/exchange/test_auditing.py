@@ -372,11 +372,9 @@ async def test_a_long_log_is_shown_without_gaps_and_in_its_order(
     ohio, nevada, whole = [
         await export(audited, name) for name in (AUDITOR, NEVADA_AUDITOR, WHOLE_AUDITOR)
     ]
-    assert [i for i in ohio.indexes if i >= before] == [
-        *range(before, before + 6000, 2)
-    ]
-    assert nevada.indexes[-3000:] == [*range(before + 1, before + 6000, 2)]
-    assert whole.indexes == [*range(before + 6002)]
+    assert ohio.indexes[-3000:] == [*range(first, first + 6000, 2)]
+    assert nevada.indexes[-3000:] == [*range(first + 1, first + 6000, 2)]
+    assert whole.indexes == [*range(first + 6002)]
     for got in (ohio, nevada, whole):
         tree = Tree().extend([leaf_hash(digest) for digest in got.digests])
         assert tree.root == got.access.statements_root
