@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,15 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from onward_server.cli.entries import as_dict, put_member, put_token, words
-from onward_server.cli.output import (
-    ConfigOption,
-    JsonOption,
-    config_file,
-    put,
-    put_table,
-    quiet_logs,
-    tell,
-)
+from onward_server.cli.operating import HomeOption, as_operator
+from onward_server.cli.output import ConfigOption, JsonOption, put, put_table, tell
 
 if TYPE_CHECKING:
     from onward.client import Client
@@ -33,13 +25,6 @@ NameArgument = Annotated[
     typer.Argument(
         metavar="NAME",
         help="SPIFFE ID, or what follows the trust domain: agency/NAME, auditor/NAME.",
-    ),
-]
-HomeOption = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="ONWARD_OPERATOR_HOME",
-        help="The operator's home; `operator` beside the configuration if not given.",
     ),
 ]
 
@@ -85,7 +70,7 @@ def add(
         answer = await client.admin.add_member(member)
         put_token(member.name, answer, as_json=as_json)
 
-    _run(work, config, home)
+    as_operator(work, config, home)
 
 
 @app.command()
@@ -107,7 +92,7 @@ def token(
         answer = await client.admin.issue_token(full_name)
         put_token(full_name, answer, as_json=as_json)
 
-    _run(work, config, home)
+    as_operator(work, config, home)
 
 
 @app.command("list")
@@ -137,7 +122,7 @@ def list_members(
             ],
         )
 
-    _run(work, config, home)
+    as_operator(work, config, home)
 
 
 @app.command()
@@ -157,7 +142,7 @@ def show(
         else:
             put_member(entry.proto)
 
-    _run(work, config, home)
+    as_operator(work, config, home)
 
 
 @app.command()
@@ -269,23 +254,7 @@ def _change(
         else:
             tell(f"{body.member.name}: {word}, log entry {logged.log_index:,}")
 
-    _run(work, config, home)
-
-
-def _run(
-    work: Callable[[Client], Awaitable[None]], config: Path, home: Path | None
-) -> None:
-    """Does something as the operator."""
-
-    async def connected() -> None:
-        from onward.client import Client
-
-        path = home or config_file(config).parent / "operator"
-        async with Client.open(path, deadline=5.0) as client:
-            await work(client)
-
-    quiet_logs()
-    asyncio.run(connected())
+    as_operator(work, config, home)
 
 
 def _full_name(client: Client, name: str) -> str:

@@ -121,12 +121,17 @@ def deadline_texts(policy_set: PolicySet) -> Iterator[DeadlineText]:
 
 
 def differences(before: PolicySet, after: PolicySet) -> list[Difference]:
-    """Returns what another set says else: version, rules and deadlines."""
+    """Returns what another set says else: version, rules and deadlines.
+
+    What a jurisdiction has of its own in one set, and not in the other, is compared
+    with what applies there by default.
+    """
     old, new = _sayings(before), _sayings(after)
     return [
-        Difference(*key, old.get(key, ""), new.get(key, ""))
+        found
         for key in dict.fromkeys([*old, *new])
-        if old.get(key) != new.get(key)
+        if (found := Difference(*key, _saying(old, *key), _saying(new, *key))).before
+        != found.after
     ]
 
 
@@ -204,18 +209,19 @@ def _sayings(policy_set: PolicySet) -> dict[tuple[str, str], str]:
     """Returns all that a set says, by the place and what it is about."""
     said = {(EVERYWHERE, "version"): policy_set.version}
     for rule in rule_texts(policy_set):
-        said[rule.place, f"rule {rule.id}"] = " ".join(
-            [
-                f"{rule.effect.capitalize()} {rule.about}",
-                *rule.conditions,
-                f"[{rule.citation}]",
-                rule.sentence,
-            ]
+        exactly = ", ".join([f"{rule.effect}s {rule.about}", *rule.conditions])
+        said[rule.place, f"rule {rule.id}"] = (
+            f"{rule.sentence} [{rule.citation}] It {exactly}."
         )
     for row in deadline_texts(policy_set):
         for step, span in row.spans.items():
             said[row.place, f"{row.urgency}: {STEPS[step]}"] = span
     return said
+
+
+def _saying(said: Mapping[tuple[str, str], str], place: str, what: str) -> str:
+    """Returns what a set says about something in a place; empty if nothing."""
+    return said.get((place, what)) or said.get((EVERYWHERE, what), "")
 
 
 def _met(

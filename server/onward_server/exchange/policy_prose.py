@@ -83,6 +83,8 @@ _COMPARED: Final = MappingProxyType(
     }
 )
 
+_AGAIN: Final = MappingProxyType({"when": "and when", "unless": "or unless"})
+
 
 def about(rule: Rule) -> str:
     """Returns what a rule is about, such as ``passing on to law enforcement``."""
@@ -94,9 +96,15 @@ def about(rule: Rule) -> str:
 
 
 def conditions(rule: Rule) -> tuple[str, ...]:
-    """Returns each condition of a rule: ``when ...`` or ``unless ...``."""
+    """Returns each condition of a rule, such as ``when it is a test``.
+
+    A rule applies when every ``when`` holds and no ``unless`` does.
+    """
+    parts = rule.cedar["conditions"]
+    kinds = [part["kind"] for part in parts]
     return tuple(
-        f"{part['kind']} {_said(part['body'])}" for part in rule.cedar["conditions"]
+        f"{_AGAIN[kind] if kind in kinds[:place] else kind} {_said(part['body'])}"
+        for place, (kind, part) in enumerate(zip(kinds, parts, strict=True))
     )
 
 
@@ -120,11 +128,11 @@ def _said(node: CedarJson) -> str:
 
 
 def _all(parts: CedarJson) -> str:
-    return ", and ".join(_bracketed(part, "||") for part in _flat("&&", parts))
+    return "; and ".join(_bracketed(part, "||") for part in _flat("&&", parts))
 
 
 def _any(parts: CedarJson) -> str:
-    return ", or ".join(_bracketed(part, "&&") for part in _flat("||", parts))
+    return "; or ".join(_bracketed(part, "&&") for part in _flat("||", parts))
 
 
 def _flat(operator: str, parts: CedarJson) -> list[CedarJson]:
@@ -157,7 +165,7 @@ def _attribute(parts: CedarJson) -> str:
 
 def _contains(parts: CedarJson) -> str:
     if "Set" in parts["left"]:
-        return f"{_said(parts['right'])} is {_one_of(parts['left']['Set'])}"
+        return f"{_said(parts['right'])} is {_said(parts['left'])}"
     return f"{_said(parts['left'])} include {_said(parts['right'])}"
 
 
@@ -176,11 +184,6 @@ def _value(value: Any) -> str:  # noqa: ANN401 - any literal of Cedar
 
 def _is_group(entity: Mapping[str, str]) -> bool:
     return entity["type"] == "Group"
-
-
-def _one_of(items: Sequence[CedarJson]) -> str:
-    words = ", ".join(map(_said, items))
-    return f"one of {words}" if len(items) > 1 else words
 
 
 def _set(items: Sequence[CedarJson]) -> str:
