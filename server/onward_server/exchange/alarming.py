@@ -202,7 +202,9 @@ class Alarming:
             OnwardError: something could not be said; it is still due. What is due with
                 it was said, and what is due later is left for the next turn.
         """
-        while changes := await self._due():
+        tried: list[Change] = []
+        while (changes := await self._due()) and changes != tried:
+            tried = changes
             results = await asyncio.gather(
                 *map(self._ledger.apply, changes), return_exceptions=True
             )
