@@ -400,14 +400,14 @@ BODILESS = statement(decline=None).SerializeToString()
     ("body", "hint"),
     [
         pytest.param(b"", "one body", id="none"),
-        pytest.param(field(16, b""), "16", id="reserved-for-later"),
+        pytest.param(field(21, b""), "21", id="reserved-for-later"),
         pytest.param(field(63, b"x"), "63", id="of-a-later-version"),
         pytest.param(field(TAKING, b"") * 2, "one body", id="same-twice"),
         pytest.param(
             field(TAKING, b"") + field(DECLINE, b""), "one body", id="two-known"
         ),
         pytest.param(
-            field(16, b"") + field(TAKING, b""), "one body", id="later-then-known"
+            field(21, b"") + field(TAKING, b""), "one body", id="later-then-known"
         ),
         pytest.param(
             field(TAKING, b"") + field(63, b""), "one body", id="known-then-later"
