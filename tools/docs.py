@@ -26,6 +26,14 @@ from onward.v1 import vocabulary_pb2
 from onward_server import telemetry
 from onward_server.cli import app as server_app
 from onward_server.config_pages import reference as configuration
+from onward_server.exchange.policy import DisclosurePolicy
+from onward_server.exchange.policy_explaining import (
+    STEPS,
+    RuleText,
+    deadline_texts,
+    rule_texts,
+)
+from onward_server.exchange.policy_files import SCHEMA
 from onward_server.services.access import RULES
 from onward_server.services.errors import CODES
 
@@ -354,6 +362,57 @@ def _or_nothing(answers: Mapping[str, frozenset[str]], kind: str) -> str:
     )
 
 
+# --- the policy -----------------------------------------------------------------------
+
+
+def policy() -> str:
+    """Returns the page of the policy set that the exchange comes with."""
+    policy_set = DisclosurePolicy.load_default().policy_set
+    rules = [
+        _rule(number, rule) for number, rule in enumerate(rule_texts(policy_set), 1)
+    ]
+    deadlines = [
+        (f"`{row.urgency}`", *row.spans.values()) for row in deadline_texts(policy_set)
+    ]
+    return _generated(
+        "The default policy set",
+        f"The set `{policy_set.version}`, with which an exchange begins until its "
+        "operator puts [another in force](../how-to/change-the-policy.md). What it is "
+        "for, and what its words mean, is told in "
+        "[The disclosure policy](../explanation/disclosure-policy.md).",
+        f"The SHA-256 of the set is `{policy_set.digest.hex()}`.",
+        "## Rules",
+        "Nothing is permitted unless a rule permits it, and a rule that forbids wins "
+        "over every rule that permits. Where several forbid, a refusal names the "
+        "first. A rule applies when every *when* holds and no *unless* does; these "
+        "lines are made from the rule itself, in the words of `vocabulary.proto`. The "
+        "publisher of a withholding is the hotline.",
+        *rules,
+        "## Deadlines",
+        "To pass on, to breach and to hold are counted from the tip's receipt; to "
+        "deliver from the acceptance; to acknowledge and to the first outcome from the "
+        "delivery. A warning is logged when half of a time is over, and a breach when "
+        "all of it is. No law or published rule sets these times.",
+        _table(("class", *STEPS.values()), deadlines),
+        "## What rules can see",
+        f"```cedar\n{policy_set.files[SCHEMA].strip()}\n```",
+    )
+
+
+def _rule(number: int, rule: RuleText) -> str:
+    """Returns the section of a rule."""
+    conditions = "".join(f"- {condition}\n" for condition in rule.conditions)
+    effect = f"{rule.effect.capitalize()}s {rule.about}"
+    return "\n\n".join(
+        [
+            f"### {number}. {rule.id}",
+            fill(rule.sentence, 88),
+            fill(f"Citation: {rule.citation}.", 88),
+            f"{effect}:\n\n{conditions.strip()}" if conditions else f"{effect}.",
+        ]
+    )
+
+
 # --- the exchange ---------------------------------------------------------------------
 
 
@@ -422,6 +481,7 @@ _PAGES: Mapping[str, Callable[[], str]] = {
     "intakes.md": intake_table,
     "errors.md": errors,
     "metrics.md": metrics,
+    "policy.md": policy,
 }
 
 

@@ -26,7 +26,7 @@ SetArgument = Annotated[
 MaybeSetArgument = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[DIR]",
+        metavar="DIR",
         help="The folder with the policy set; the one in force if not given.",
     ),
 ]

@@ -34,7 +34,8 @@ _DECIDED: Final = (
 _COUNTED: Final = (
     "The times to pass on, to breach and to hold count from the tip's receipt, to "
     "deliver from the acceptance, to acknowledge and for the first outcome from the "
-    "delivery. A warning is logged when half of a time is over, a breach when all of it is."
+    "delivery. A warning is logged when half of a time is over, and a breach when all "
+    "of it is."
 )
 
 
