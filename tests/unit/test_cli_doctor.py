@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from secrets import token_bytes
 
 import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from onward._clock import system_clock
+from onward._queue import Queue
 from onward.cli import _doctor, _doctor_network
 from onward.cli._doctor_exchange import check_keys
 from onward.cli._doctor_network import check_way
@@ -22,7 +24,7 @@ from onward.cli._findings import Finding, Verdict
 from onward.core.directory import MemberEntry
 from onward.core.errors import ForkError
 from onward.home import Home, MemberSettings
-from onward.v1 import log_pb2
+from onward.v1 import log_pb2, statement_pb2
 from onward.v1.vocabulary_pb2 import MEMBER_KIND_LAW_ENFORCEMENT
 from tests.support.certificates import Identity, TestAuthority
 from tests.support.chain_builder import HOTLINE, OHIO, START, established
@@ -72,6 +74,19 @@ def test_a_home_to_which_nothing_is_wrong(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert list(examined(make_home(tmp_path / "home"), capsys)) == ["address"]
+
+
+def test_intakes_that_are_not_registered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = make_home(tmp_path / "home")
+    queue = Queue(home)
+    for content in (b"first", b"second"):
+        queue.add(statement_pb2.Intake(), content, token_bytes)
+    assert examined(home, capsys)["intakes"].detail == "2 wait in the queue"
+    file = queue.refuse(queue.waiting()[0])
+    queue.end(queue.waiting()[0], 1, log_pb2.LoggedStatement())
+    assert str(file) in examined(home, capsys)["intakes"].detail
 
 
 def test_no_home(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

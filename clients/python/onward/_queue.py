@@ -211,6 +211,10 @@ class Queue:
         move_durably(item.file, refused / item.file.name)
         return refused / item.file.name
 
+    def refused(self) -> list[Path]:
+        """Returns the files of the intakes that were put aside."""
+        return sorted((self._queue / "refused").glob("*.json"))
+
     def kept(self, of: int | str) -> Kept | None:
         """Returns a registered intake by its number or mark, if it is kept here."""
         file = self._file(of) if isinstance(of, int) else self._intakes / "marks" / of

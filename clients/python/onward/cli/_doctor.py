@@ -19,6 +19,7 @@ from onward.cli._doctor_home import (
     check_clock,
     check_evidence,
     check_permissions,
+    check_queue,
     check_settings,
     check_trust,
 )
@@ -37,6 +38,7 @@ _HOME: Final[tuple[_Check, ...]] = (
     check_certificate,
     check_trust,
     check_evidence,
+    check_queue,
     check_clock,
 )
 _EXCHANGE: Final[tuple[_Check, ...]] = (check_way, check_exchange)

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from onward._clock import Clock
 from onward._files import PRIVATE_DIR, PRIVATE_FILE
+from onward._queue import Queue
 from onward.cli._findings import Finding, fine, problem, warning
 from onward.core.errors import ForkError
 from onward.core.statements import parse_statement
@@ -87,6 +88,23 @@ def check_evidence(home: Home, _: Clock) -> Iterator[Finding]:
             error.message,
             "keep a copy of the file: it proves what the exchange did. Nothing works "
             "until it is removed",
+        )
+
+
+def check_queue(home: Home, _: Clock) -> Iterator[Finding]:
+    """Looks for intakes that are not registered."""
+    subject, queue = "intakes", Queue(home)
+    refused = queue.refused()
+    if refused:
+        yield problem(
+            subject,
+            f"the exchange refused {len(refused)}, the first in {refused[0]}",
+            "register these tips again with what is wrong set right, and remove the "
+            "files",
+        )
+    if waiting := queue.count():
+        yield warning(
+            subject, f"{waiting} wait in the queue", "run 'onward intake --flush'"
         )
 
 
