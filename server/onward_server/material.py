@@ -139,7 +139,9 @@ def make_issuing(config: Config, material: Material, entropy: Entropy) -> Issuin
         tokens=Tokens(material.statement_key, venue, lifetime, entropy),
         challenger=Challenger(material.statement_key),
         terms=terms,
-        trust=trust_file(str(config.name), material.log_signer.vkey.format()),
+        trust=trust_file(
+            str(config.name), material.log_signer.vkey.format(), config.web.url
+        ),
     )
 
 

@@ -106,7 +106,9 @@ def renew_operator_certificate(
         home_settings(config, name),
         certificate_chain=chain.encode(),
         server_ca=material.authority.certificate_pem.encode(),
-        trust=trust_file(str(config.name), material.log_signer.vkey.format()),
+        trust=trust_file(
+            str(config.name), material.log_signer.vkey.format(), config.web.url
+        ),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from onward_server.cli import certificates, members, policy
+from onward_server.cli import certificates, log, members, policy
 from onward_server.cli.output import (
     DEFECT,
     INTERRUPTED,
@@ -38,6 +38,7 @@ app = typer.Typer(
 app.add_typer(members.app, name="member")
 app.add_typer(certificates.app, name="certificate")
 app.add_typer(policy.app, name="policy")
+app.add_typer(log.app, name="log")
 
 
 def main() -> None:

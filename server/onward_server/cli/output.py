@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -78,6 +79,29 @@ def put_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     # Whoever reads a pipe wants each row on one line.
     console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
     console.print(table)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int], Callable[[int], object]]]:
+    """Shows a bar while long work goes on, if a person is watching.
+
+    Yields:
+        A function to call with the number of steps; it returns one to call with the
+        number of those done since the last call.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _total: lambda _steps: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+
+        def begin(total: int) -> Callable[[int], object]:
+            task = bars.add_task(what, total=total)
+            return lambda steps: bars.advance(task, steps)
+
+        yield begin
 
 
 def quiet_logs() -> None:

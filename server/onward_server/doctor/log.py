@@ -16,7 +16,7 @@ from onward.core.statements import parse_statement
 from onward_server.config import Config
 from onward_server.doctor.findings import Finding, fine, problem, warning
 from onward_server.exchange.clock import Clock, to_datetime
-from onward_server.exchange.guard import Guard, SignedHead
+from onward_server.exchange.guard import SignedHead, read_guard
 from onward_server.exchange.receipts import Receipts
 from onward_server.material import Material, load_material
 from onward_server.rotation import waiting_file
@@ -32,7 +32,7 @@ async def check_log(config: Config, clock: Clock) -> AsyncIterator[Finding]:
     yield await asyncio.to_thread(_integrity, str(path))
     material = load_material(config)
     # The guard first: a running exchange moves on between the two.
-    last = _guarded(config)
+    last = read_guard(config.storage.guard_file)
     store = await open_sqlite(str(path), readers=1, read_only=True)
     try:
         head = await store.head()
@@ -59,17 +59,6 @@ def _integrity(path: str) -> Finding:
     if result == "ok":
         return fine("database", f"{path} is sound")
     return problem("database", f"{path} is damaged: {result}", _RESTORE)
-
-
-def _guarded(config: Config) -> SignedHead | None:
-    """Returns what the guard holds, without making one."""
-    if not config.storage.guard_file.exists():
-        return None
-    guard = Guard(config.storage.guard_file)
-    try:
-        return guard.last()
-    finally:
-        guard.close()
 
 
 async def _head(store: Store, head: CheckpointRow, material: Material) -> Finding:

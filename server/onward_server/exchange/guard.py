@@ -104,3 +104,18 @@ class Guard:
                 "the database has another history than the log that was signed at "
                 f"size {last.size}. It belongs to another log, or was tampered with",
             )
+
+
+def read_guard(path: Path) -> SignedHead | None:
+    """Returns what a guard holds; makes none where there is none.
+
+    Raises:
+        StateError: the file is damaged.
+    """
+    if not path.exists():
+        return None
+    guard = Guard(path)
+    try:
+        return guard.last()
+    finally:
+        guard.close()

@@ -56,6 +56,13 @@ class Issuing:
     trust: str
 
 
-def trust_file(exchange: str, log_vkey: str) -> str:
-    """Returns the trust file (C2SP tlog-policy) of an exchange without witnesses."""
-    return f"# Whom to trust for receipts of {exchange}\nlog {log_vkey}\nquorum none\n"
+def trust_file(exchange: str, log_vkey: str, url: str = "") -> str:
+    """Returns the trust file (C2SP tlog-policy) of an exchange without witnesses.
+
+    Args:
+        exchange: its SPIFFE ID.
+        log_vkey: the key of its log.
+        url: where strangers find the log's tiles, or empty.
+    """
+    log = " ".join(["log", log_vkey, *([url] if url else [])])
+    return f"# Whom to trust for receipts of {exchange}\n{log}\nquorum none\n"
