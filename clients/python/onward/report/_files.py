@@ -1,0 +1,57 @@
+"""Writing a report into a folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from onward.core.audit.report import AuditReport
+from onward.core.audit.tables import Table
+from onward.report._page import render_report
+from onward.report._values import Plain, plain_of, report_dict
+
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+def write_report(report: AuditReport, folder: Path) -> list[Path]:
+    """Writes ``report.html``, ``report.json`` and one CSV file for each list.
+
+    Args:
+        report: the report.
+        folder: made if it is not there; files of the same names are replaced.
+
+    Returns:
+        The files, the page first.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    page = folder / "report.html"
+    page.write_text(render_report(report), encoding="utf-8")
+    data = folder / "report.json"
+    text = json.dumps(report_dict(report), ensure_ascii=False, indent=1)
+    data.write_text(text + "\n", encoding="utf-8")
+    tables = [table for answer in report.answers for table in answer.tables]
+    return [page, data, *(_write_table(table, folder) for table in tables)]
+
+
+def _write_table(table: Table, folder: Path) -> Path:
+    path = folder / f"{table.name}.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(table.columns)
+        rows.writerows(_rows(table))
+    return path
+
+
+def _rows(table: Table) -> Iterator[Iterable[Plain]]:
+    for row in table.rows:
+        yield [_harmless(plain_of(cell)) for cell in row]
+
+
+def _harmless(value: Plain) -> Plain:
+    """Returns a value that no spreadsheet takes for a formula, whoever wrote it."""
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return f"'{value}"
+    return value
