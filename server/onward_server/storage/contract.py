@@ -23,7 +23,7 @@ Times are whole milliseconds since 1970-01-01 UTC. Digests and roots are 32 byte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -231,6 +231,38 @@ class CheckpointRow:
 
 
 @dataclass(frozen=True, slots=True)
+class CosignatureRow:
+    """That a key cosigned the checkpoint of a size.
+
+    Attributes:
+        witness: the key's name and id, as its vkey begins: ``<name>+<8 hex digits>``.
+        line: the signature line of the note, with its newline.
+        time_ms: the time that the cosignature states.
+    """
+
+    size: int
+    witness: str
+    line: str
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TimestampRow:
+    """An RFC 3161 token over the text of the checkpoint of a size.
+
+    Attributes:
+        authority: which authority gave it, by its name in the configuration.
+        token: DER.
+        time_ms: its ``genTime``.
+    """
+
+    size: int
+    authority: str
+    token: bytes
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class TileRow:
     """A hash tile of the tree: the concatenated hashes, 32 to 8192 bytes."""
 
@@ -370,6 +402,12 @@ class Writer(Protocol):
             ValueError: the checkpoint does not cover exactly the batch's statements.
         """
 
+    async def put_cosignatures(self, rows: Sequence[CosignatureRow]) -> None:
+        """Keeps verified cosignatures; of several by one key the earliest stays."""
+
+    async def put_timestamps(self, rows: Sequence[TimestampRow]) -> None:
+        """Keeps verified tokens; of several by one authority the earliest stays."""
+
     async def claim(
         self, recipient: str, holder: str, limit: int, now_ms: int, until_ms: int
     ) -> list[DeliveryRow]:
@@ -426,6 +464,31 @@ class Store(Protocol):
         self, indexes: Iterable[int]
     ) -> Mapping[int, CheckpointRow]:
         """For each index, the first checkpoint that covers the entry."""
+
+    async def cosignatures(self, sizes: Iterable[int]) -> list[CosignatureRow]:
+        """The cosignatures on checkpoints of these sizes, by size and witness."""
+
+    async def cosigned_from(
+        self, size: int, witnesses: Collection[str], least: int, limit: int
+    ) -> list[int]:
+        """Sizes that at least ``least`` of these witnesses cosigned, ``size`` or more.
+
+        In order; the first one is the earliest that covers all entries below ``size``.
+        """
+
+    async def cosigned_up_to(
+        self, size: int, witnesses: Collection[str], least: int, limit: int
+    ) -> list[int]:
+        """The same, ``size`` or less, the largest first."""
+
+    async def first_timestamps(self, size: int) -> list[TimestampRow]:
+        """Of each authority, its token on the smallest checkpoint of at least a size.
+
+        By authority; one without such a token is absent.
+        """
+
+    async def last_timestamp(self, authority: str) -> TimestampRow | None:
+        """The token of an authority on the largest checkpoint that it has stamped."""
 
     async def tiles(
         self, coordinates: Iterable[tuple[int, int]]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from onward_server.storage.contract import (
     Alarms,
     CheckpointRow,
+    CosignatureRow,
     DeliveryRow,
     Figures,
     IntakeRow,
@@ -17,6 +18,7 @@ from onward_server.storage.contract import (
     ReferralRow,
     StatementRow,
     TileRow,
+    TimestampRow,
     TokenRow,
     Topic,
     intake_subject,
@@ -61,6 +63,51 @@ class SqliteReader:
         wanted = to_json(list(indexes))
         found = await self._values(QUERIES.checkpoints_covering, indexes=wanted)
         return {index: make_row(CheckpointRow, values) for index, values in found}
+
+    async def cosignatures(self, sizes: Iterable[int]) -> list[CosignatureRow]:
+        """The cosignatures on checkpoints of these sizes, by size and witness."""
+        wanted = to_json(list(set(sizes)))
+        return await self._rows(CosignatureRow, QUERIES.cosignatures, sizes=wanted)
+
+    async def cosigned_from(
+        self, size: int, witnesses: Collection[str], least: int, limit: int
+    ) -> list[int]:
+        """Sizes that at least ``least`` of these witnesses cosigned, ``size`` or more.
+
+        In order; the first one is the earliest that covers all entries below ``size``.
+        """
+        return await self._values(
+            QUERIES.cosigned_from,
+            first=size,
+            witnesses=to_json(list(witnesses)),
+            least=least,
+            limit=limit,
+        )
+
+    async def cosigned_up_to(
+        self, size: int, witnesses: Collection[str], least: int, limit: int
+    ) -> list[int]:
+        """The same, ``size`` or less, the largest first."""
+        return await self._values(
+            QUERIES.cosigned_up_to,
+            last=size,
+            witnesses=to_json(list(witnesses)),
+            least=least,
+            limit=limit,
+        )
+
+    async def first_timestamps(self, size: int) -> list[TimestampRow]:
+        """Of each authority, its token on the smallest checkpoint of at least a size.
+
+        By authority; one without such a token is absent.
+        """
+        return await self._rows(TimestampRow, QUERIES.first_timestamps, first=size)
+
+    async def last_timestamp(self, authority: str) -> TimestampRow | None:
+        """The token of an authority on the largest checkpoint that it has stamped."""
+        return await self._row(
+            TimestampRow, QUERIES.last_timestamp, authority=authority
+        )
 
     async def tiles(
         self, coordinates: Iterable[tuple[int, int]]

@@ -28,6 +28,24 @@ CREATE TABLE checkpoints (
   signed_ms INTEGER NOT NULL
 ) STRICT;
 
+-- The first cosignature of each key on a checkpoint. `witness` is the key's name and id.
+CREATE TABLE cosignatures (
+  size INTEGER NOT NULL,
+  witness TEXT NOT NULL,
+  line TEXT NOT NULL,
+  time_ms INTEGER NOT NULL,
+  PRIMARY KEY (size, witness)
+) STRICT;
+
+-- The first token of each timestamp authority on a checkpoint.
+CREATE TABLE timestamps (
+  size INTEGER NOT NULL,
+  authority TEXT NOT NULL,
+  token BLOB NOT NULL,
+  time_ms INTEGER NOT NULL,
+  PRIMARY KEY (authority, size)
+) STRICT;
+
 -- Hash tiles of the tree; the last one of each level grows until it is full.
 CREATE TABLE tiles (
   level INTEGER NOT NULL,

@@ -18,6 +18,14 @@ CREATE TEMP VIEW checkpoint_rows AS
 SELECT size, json_array(size, hex(root), note, signed_ms) AS row
 FROM checkpoints;
 
+CREATE TEMP VIEW cosignature_rows AS
+SELECT size, witness, json_array(size, witness, line, time_ms) AS row
+FROM cosignatures;
+
+CREATE TEMP VIEW timestamp_rows AS
+SELECT size, authority, json_array(size, authority, hex(token), time_ms) AS row
+FROM timestamps;
+
 CREATE TEMP VIEW tile_rows AS
 SELECT level, tile_index, json_array(level, tile_index, hex(data)) AS row
 FROM tiles;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TypeVar
@@ -11,12 +11,14 @@ from typing import TypeVar
 from onward_server.storage.contract import (
     Batch,
     CheckpointRow,
+    CosignatureRow,
     DeliveryRow,
     IntakeRow,
     Loaded,
     Needs,
     ReferralRow,
     StatementRow,
+    TimestampRow,
     TokenRow,
     UploadRow,
 )
@@ -78,6 +80,15 @@ class SqliteWriter:
         """
         self.erased |= bool(batch.erase_contents)
         await self._run(partial(_write, batch))
+
+    async def put_cosignatures(self, rows: Sequence[CosignatureRow]) -> None:
+        """Keeps verified cosignatures; of several by one key the earliest stays."""
+        await self._run(partial(QUERIES.put_cosignatures, **pack_rows(rows)))
+
+    async def put_timestamps(self, rows: Sequence[TimestampRow]) -> None:
+        """Keeps verified tokens; of several by one authority the earliest stays."""
+        if rows:  # without any, there is no data either
+            await self._run(partial(QUERIES.put_timestamps, **pack_rows(rows)))
 
     async def claim(
         self, recipient: str, holder: str, limit: int, now_ms: int, until_ms: int

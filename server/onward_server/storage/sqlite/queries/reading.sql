@@ -18,6 +18,66 @@ JOIN checkpoint_rows ON size = (
   SELECT min(size) FROM checkpoints WHERE size > wanted.value
 );
 
+-- name: cosignatures(sizes)$
+-- The cosignatures on checkpoints of these sizes, by size and witness.
+SELECT group_concat(row)
+FROM (
+  SELECT row FROM json_each(:sizes) AS wanted
+  JOIN cosignature_rows ON size = wanted.value
+  ORDER BY size, witness
+);
+
+-- name: cosigned_from(first, witnesses, least, limit)$
+-- Sizes, from one on and in order, that at least so many of these witnesses cosigned.
+SELECT group_concat(size)
+FROM (
+  SELECT size FROM cosignatures
+  WHERE size >= :first AND witness IN (SELECT value FROM json_each(:witnesses))
+  GROUP BY size
+  HAVING count(*) >= :least
+  ORDER BY size
+  LIMIT :limit
+);
+
+-- name: cosigned_up_to(last, witnesses, least, limit)$
+-- The same up to a size, the largest first.
+SELECT group_concat(size)
+FROM (
+  SELECT size FROM cosignatures
+  WHERE size <= :last AND witness IN (SELECT value FROM json_each(:witnesses))
+  GROUP BY size
+  HAVING count(*) >= :least
+  ORDER BY size DESC
+  LIMIT :limit
+);
+
+-- name: first_timestamps(first)$
+-- Of each authority its first token at or after a size. Steps from authority to
+-- authority along the key.
+WITH RECURSIVE authorities (name) AS (
+  SELECT min(authority) FROM timestamps
+  UNION ALL
+  SELECT (
+    SELECT min(more.authority) FROM timestamps AS more
+    WHERE more.authority > authorities.name
+  )
+  FROM authorities
+  WHERE authorities.name IS NOT NULL
+)
+SELECT group_concat(row)
+FROM authorities
+JOIN timestamp_rows ON authority = authorities.name AND size = (
+  SELECT min(size) FROM timestamps
+  WHERE authority = authorities.name AND size >= :first
+);
+
+-- name: last_timestamp(authority)$
+-- The token of an authority on the largest checkpoint.
+SELECT row FROM timestamp_rows
+WHERE authority = :authority AND size = (
+  SELECT max(size) FROM timestamps WHERE authority = :authority
+);
+
 -- name: tiles(coordinates)$
 -- Tiles by [level, index].
 SELECT group_concat(row)

@@ -23,6 +23,28 @@ FROM json_each(:rows);
 INSERT INTO checkpoints (size, root, note, signed_ms)
 VALUES (:size, :root, :note, :signed_ms);
 
+-- name: put_cosignatures(rows)!
+-- Keeps cosignatures, unless an earlier one by the same key is kept.
+INSERT INTO cosignatures (size, witness, line, time_ms)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3
+FROM json_each(:rows)
+WHERE true
+ON CONFLICT (size, witness) DO UPDATE SET
+  line = excluded.line,
+  time_ms = excluded.time_ms
+WHERE excluded.time_ms < time_ms;
+
+-- name: put_timestamps(rows, data)!
+-- Keeps tokens, unless an earlier one of the same authority is kept.
+INSERT INTO timestamps (size, authority, token, time_ms)
+SELECT value ->> 0, value ->> 1, substr(:data, value ->> 2, value ->> 3), value ->> 4
+FROM json_each(:rows)
+WHERE true
+ON CONFLICT (authority, size) DO UPDATE SET
+  token = excluded.token,
+  time_ms = excluded.time_ms
+WHERE excluded.time_ms < time_ms;
+
 -- name: put_tiles(rows, data)!
 -- Adds tiles, and replaces those that grew.
 INSERT INTO tiles (level, tile_index, data)
