@@ -192,7 +192,9 @@ async def same_event_twice(member: Members, time: Timeline) -> Told:
     ):
         time.set(1, minutes[0])
         tip = time.sample(reference)
-        number = await register(member[hotline], tip, **facts)
+        number = await register(
+            member[hotline], tip, 117 if hotline == FLORIDA_HOTLINE else 1, **facts
+        )
         time.set(1, minutes[1])
         done = await member[hotline].publish(
             tip,
@@ -386,12 +388,12 @@ async def delivered_at_last(member: Members, time: Timeline) -> Told:
 
 
 async def register(
-    hotline: Client, tip: content_pb2.Tip, **facts: Unpack[Facts]
+    hotline: Client, tip: content_pb2.Tip, first_number: int = 1, **facts: Unpack[Facts]
 ) -> int:
     """Registers a tip; returns its number."""
     draft = IntakeDraft.of_tip(tip, **facts)
     done = await hotline.intakes.register(
-        draft, tip.SerializeToString(deterministic=True)
+        draft, tip.SerializeToString(deterministic=True), first_number=first_number
     )
     if not isinstance(done, Registered):
         message = f"the intake of {tip.reference} waits: {done.why}"
