@@ -174,6 +174,7 @@ async def no_police(member: Members, time: Timeline) -> Told:
 
 async def same_event_twice(member: Members, time: Timeline) -> Told:
     """FL-0117 and NH-0004: one event, two hotlines, two chains that are both kept."""
+    time.set(1, "11:10")
     step("FL-0117 and NH-0004: the same event, told to two hotlines", time)
     facts: Facts = {
         "urgency": V.URGENCY_TIME_SENSITIVE,
