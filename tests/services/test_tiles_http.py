@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -85,9 +84,10 @@ async def test_the_headers_say_what_may_be_kept(stranger: httpx.AsyncClient) -> 
     assert missing.headers["cache-control"] == "no-store"
 
 
-@pytest.mark.parametrize(
-    ("accepted", "compressed"),
-    [
+async def test_bundles_are_compressed_where_that_is_asked_for(
+    stranger: httpx.AsyncClient,
+) -> None:
+    for accepted, compressed in (
         ("gzip", True),
         ("br, GZIP;q=0.5", True),
         ("identity", False),
@@ -95,66 +95,60 @@ async def test_the_headers_say_what_may_be_kept(stranger: httpx.AsyncClient) -> 
         ("gzip; q=0.000", False),
         ("", False),
         ("gzipped", False),
-    ],
-)
-async def test_bundles_are_compressed_where_that_is_asked_for(
-    stranger: httpx.AsyncClient, accepted: str, compressed: bool
-) -> None:
-    headers = {"Accept-Encoding": accepted}
-    async with stranger.stream(
-        "GET", "/tile/entries/000.p/3", headers=headers
-    ) as answer:
-        raw = b"".join([part async for part in answer.aiter_raw()])
-    assert answer.headers.get("content-encoding") == ("gzip" if compressed else None)
-    assert answer.headers["vary"] == "Accept-Encoding"
-    assert len(gzip.decompress(raw) if compressed else raw) == 3 * 34
+    ):
+        async with stranger.stream(
+            "GET", "/tile/entries/000.p/3", headers={"Accept-Encoding": accepted}
+        ) as answer:
+            raw = b"".join([part async for part in answer.aiter_raw()])
+        assert ("content-encoding" in answer.headers) == compressed, accepted
+        assert answer.headers["vary"] == "Accept-Encoding"
+        assert len(gzip.decompress(raw) if compressed else raw) == 3 * 34
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/tile/0/000",  # not full yet
-        "/tile/0/000.p/255",  # not so wide yet
-        "/tile/0/000.p/256",
-        "/tile/0/000.p/0",
-        "/tile/0/000.p/01",
-        "/tile/0/000.p/",
-        "/tile/0/000.p/1/",
-        "/tile/0/000.p/1000",
-        "/tile/0/000.p/-1",
-        "/tile/0/0",
-        "/tile/0/0000",
-        "/tile/0/x000/000.p/1",
-        "/tile/0/x000",
-        "/tile/00/000.p/1",
-        "/tile/-1/000.p/1",
-        "/tile/1/000.p/1",  # no full tile of level 0 yet
-        "/tile/63/000.p/1",
-        "/tile/64/000.p/1",
-        "/tile/0/001.p/1",
-        "/tile/0/" + "x999/" * 7 + "999",
-        "/tile/0/" + "x999/" * 900 + "999",
-        "/tile/0/%30%30%30.p/1",
-        "/tile/0/000.p%2F1",
-        "/tile/0/\u0660\u0660\u0660.p/1",
-        "/tile/entries",
-        "/tile/entries/000",
-        "/tile/entries/001.p/1",
-        "/tile/Entries/000.p/1",
-        "/tile/x/tile/0/000.p/1",
-        "/tile//0/000.p/1",
-        "/checkpoint/",
-        "/Checkpoint",
-        "/",
-        "/add-checkpoint",
-    ],
+NOT_THERE = (
+    "/tile/0/000",  # not full yet
+    "/tile/0/000.p/255",  # not so wide yet
+    "/tile/0/000.p/256",
+    "/tile/0/000.p/0",
+    "/tile/0/000.p/01",
+    "/tile/0/000.p/",
+    "/tile/0/000.p/1/",
+    "/tile/0/000.p/1000",
+    "/tile/0/000.p/-1",
+    "/tile/0/0",
+    "/tile/0/0000",
+    "/tile/0/x000/000.p/1",
+    "/tile/0/x000",
+    "/tile/00/000.p/1",
+    "/tile/-1/000.p/1",
+    "/tile/1/000.p/1",  # no full tile of level 0 yet
+    "/tile/63/000.p/1",
+    "/tile/64/000.p/1",
+    "/tile/0/001.p/1",
+    "/tile/0/" + "x999/" * 7 + "999",
+    "/tile/0/" + "x999/" * 900 + "999",
+    "/tile/0/%30%30%30.p/1",
+    "/tile/0/000.p%2F1",
+    "/tile/0/\u0660\u0660\u0660.p/1",
+    "/tile/entries",
+    "/tile/entries/000",
+    "/tile/entries/001.p/1",
+    "/tile/Entries/000.p/1",
+    "/tile/x/tile/0/000.p/1",
+    "/tile//0/000.p/1",
+    "/checkpoint/",
+    "/Checkpoint",
+    "/",
+    "/add-checkpoint",
 )
-async def test_what_does_not_exist_is_not_found(
-    stranger: httpx.AsyncClient, path: str
-) -> None:
-    answer = await stranger.get(path)
-    assert answer.status_code == 404
-    assert not answer.history
+
+
+async def test_what_does_not_exist_is_not_found(stranger: httpx.AsyncClient) -> None:
+    for path in NOT_THERE:
+        answer = await stranger.get(path)
+        assert answer.status_code == 404, path
+        assert answer.headers["cache-control"] == "no-store"
+        assert not answer.history
 
 
 async def test_every_other_method_is_refused(stranger: httpx.AsyncClient) -> None:
@@ -192,7 +186,7 @@ async def test_a_partial_tile_outlives_the_full_one(
     old = (await stranger.get(f"/tile/0/000.p/{before.size}")).content
     assert (await stranger.get("/tile/0/000")).status_code == 404
     while service.app.ledger.head().size < 257:
-        await asyncio.gather(*(service.world.register() for _ in range(1)))
+        await service.world.register()
     full = await stranger.get("/tile/0/000")
     assert len(full.content) == 8192
     assert full.content.startswith(old)

@@ -50,6 +50,7 @@ MAX_BODY: Final = 64 * 1024
 
 _MAX_HEAD: Final = 16 * 1024
 _BACKLOG: Final = 256
+_LAST_PORT: Final = 65535
 
 _STATUS: Final = (
     (MalformedError, 400),
@@ -236,8 +237,9 @@ def _listen(address: str) -> socket.socket:
     host, _, number = address.rpartition(":")
     host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with suppress(OSError, OverflowError):
-        return socket.create_server((host, int(number)), family=family)
+    if int(number) <= _LAST_PORT:
+        with suppress(OSError):
+            return socket.create_server((host, int(number)), family=family)
     raise MalformedError(
         f"cannot listen on {address}: it is taken by another program, perhaps this "
         "exchange itself, or is no address of this machine",
