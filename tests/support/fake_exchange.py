@@ -519,13 +519,23 @@ class Interceptor(grpc.aio.ServerInterceptor):
 
 
 @asynccontextmanager
-async def running(folder: Path) -> AsyncGenerator[FakeExchange, None]:
-    """Runs a fake exchange with its members."""
+async def running(
+    folder: Path,
+    *more: Callable[[FakeExchange, grpc.aio.Server], None],
+) -> AsyncGenerator[FakeExchange, None]:
+    """Runs a fake exchange with its members.
+
+    Args:
+        folder: where homes are made.
+        more: adds further services.
+    """
     exchange = FakeExchange(established(), folder)  # type: ignore[abstract]
     server = grpc.aio.server(interceptors=[Interceptor(exchange)])
     log_pb2_grpc.add_LogServiceServicer_to_server(exchange, server)
     directory_pb2_grpc.add_DirectoryServiceServicer_to_server(exchange, server)
     referral_pb2_grpc.add_ReferralServiceServicer_to_server(exchange, server)
+    for add in more:
+        add(exchange, server)
     key, chain = exchange._authority.issue("localhost")
     credentials = grpc.ssl_server_credentials(
         [(key, chain)], exchange._authority.pem, require_client_auth=True

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -205,3 +208,14 @@ def test_what_is_no_opening_is_not_checked(builder: ChainBuilder, data: bytes) -
 
 def test_a_trust_file_that_is_none_checks_nothing(revealed: bytes) -> None:
     assert verify_opening(revealed, CONTENT, "x").exit_code == ExitCode.NOT_CHECKED
+
+
+def test_the_page_shows_how_to_check_the_commitment_with_nothing_of_ours(
+    tmp_path: Path,
+) -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/opening.md").read_text("utf-8")
+    (recipe,) = re.findall(r"^```text\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "salt").write_bytes(SALT)
+    (tmp_path / "tip.json").write_bytes(CONTENT)
+    printed = subprocess.check_output(["bash", "-c", recipe], cwd=tmp_path, text=True)
+    assert printed.split()[0] == commitment(SALT, CONTENT).hex()
