@@ -136,6 +136,17 @@ class Caller:
         jitter = int.from_bytes(self.entropy(2), "big") / 0xFFFF
         return max(retry_after or 0.0, longest * 0.75) + longest * 0.25 * jitter
 
+    def messages(
+        self, stream: grpc.aio.UnaryStreamCall[Request, Response]
+    ) -> AsyncGenerator[Response, None]:
+        """Yields the messages of one stream until it ends; it is not opened again.
+
+        Raises:
+            OnwardError: it was refused, failed, or fell silent.
+        """
+        self.check()
+        return _messages(stream)
+
     async def reopened(
         self, open_stream: Callable[[], grpc.aio.UnaryStreamCall[Request, Response]]
     ) -> AsyncGenerator[Response, None]:

@@ -30,6 +30,7 @@ from typing import Final, Unpack
 from onward import _publishing
 from onward._admin import Admin
 from onward._alerts import Alert, watch_alerts
+from onward._audit import Audits
 from onward._clock import Clock, Entropy, system_clock
 from onward._content import InvalidContentError, get_content
 from onward._custody import Custody
@@ -112,6 +113,7 @@ class Client:
     Attributes:
         admin: calls for members with the operator role.
         intakes: calls for hotlines about the tips that came in.
+        audit: calls for auditors.
         policies: by which rules and deadlines the exchange judges.
     """
 
@@ -120,6 +122,7 @@ class Client:
         self._custody = CustodyServiceStub(session.channel)
         self.admin = Admin(session)
         self.intakes = Intakes(session)
+        self.audit = Audits(session)
         self.policies = Policies(session)
 
     @classmethod
