@@ -111,12 +111,7 @@ class Policy:
         Raises:
             MalformedError: a line is not allowed; the message has its number.
         """
-        reader = _Reader()
-        for number, line in enumerate(text.split("\n"), start=1):
-            try:
-                reader.read(line)
-            except MalformedError as error:
-                raise MalformedError(f"policy line {number}: {error.message}") from None
+        reader = _read(text)
         if reader.quorum is None:
             raise MalformedError("the policy has no quorum line; add 'quorum none'")
         quorum = None if reader.quorum == _NONE else reader.quorum
@@ -229,6 +224,26 @@ class _Reader:
     def _require(self, name: str) -> None:
         if name not in self.names:
             raise MalformedError(f"{name} is not defined above")
+
+
+def parse_logs(text: str) -> tuple[Log, ...]:
+    """Parse a list of logs: the ``log`` lines of a policy, with or without a quorum.
+
+    Raises:
+        MalformedError: a line is not allowed; the message has its number.
+    """
+    return tuple(_read(text).logs)
+
+
+def _read(text: str) -> _Reader:
+    """Read every line of a policy."""
+    reader = _Reader()
+    for number, line in enumerate(text.split("\n"), start=1):
+        try:
+            reader.read(line)
+        except MalformedError as error:
+            raise MalformedError(f"policy line {number}: {error.message}") from None
+    return reader
 
 
 def _new_vkey(text: str, types: Collection[KeyType], known: Collection[Vkey]) -> Vkey:
