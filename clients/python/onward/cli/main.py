@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from onward.cli import (
     alerting,
+    auditing,
     intaking,
     joining,
     proving,
@@ -71,7 +72,9 @@ for command in (
     reading.bundle,
     reading.chains,
     reading.members,
+    auditing.report,
     proving.verify,
+    auditing.certificate,
     proving.conformance,
     joining.doctor,
     joining.version,

@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from onward.report._certificate import certificate
 from onward.report._files import write_report
-from onward.report._values import report_dict
+from onward.report._values import report_dict, sentence_of
 
-__all__ = ["certificate", "report_dict", "write_report"]
+__all__ = ["certificate", "report_dict", "sentence_of", "write_report"]

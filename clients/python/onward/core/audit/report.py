@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
 
 from onward.core.audit.publication import for_publication
 from onward.core.audit.questions.intakes import (
@@ -14,9 +16,12 @@ from onward.core.audit.questions.owners import outcomes, owners
 from onward.core.audit.questions.proof import chain_of, disclosures, integrity
 from onward.core.audit.questions.times import delivery_times, unread
 from onward.core.audit.result import Audited, AuditStep
+from onward.core.audit.sample import draw
 from onward.core.audit.scope import Period, Scope
-from onward.core.audit.tables import Answer
+from onward.core.audit.tables import Answer, Table
 from onward.core.verify.report import ExitCode, Verdict
+
+_BY_WEIGHT: Final = (Verdict.NOT_PROVEN, Verdict.NOT_CHECKED, Verdict.PROVEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,7 @@ class AuditReport:
         until_ms: up to when the log was looked at, by the exchange's clock.
         steps: what verification came to.
         answers: to the ten questions, in their order.
+        sample: ids of the referrals drawn.
     """
 
     asked: Asked
@@ -61,6 +67,7 @@ class AuditReport:
     until_ms: int
     steps: tuple[AuditStep, ...]
     answers: tuple[Answer, ...]
+    sample: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -79,6 +86,7 @@ def make_report(audited: Audited, asked: Asked) -> AuditReport:
     """Answers the ten questions."""
     scope = Scope(audited, asked.jurisdiction, asked.period)
     answers = _answers(scope, asked)
+    names = (referral.referral_id for referral in scope.referrals)
     access = audited.access.statement.message.audit_access
     return AuditReport(
         asked,
@@ -88,7 +96,27 @@ def make_report(audited: Audited, asked: Asked) -> AuditReport:
         audited.clock.logged_after(audited.log_size),
         audited.steps,
         for_publication(answers) if asked.publish else answers,
+        tuple(draw(names, asked.sample, asked.seed)),
     )
+
+
+def with_sample(report: AuditReport, verdicts: Mapping[str, Verdict]) -> AuditReport:
+    """Returns a report with what the bundles of its sample came to.
+
+    Args:
+        report: the report.
+        verdicts: by referral; ``NOT_CHECKED`` where no bundle was fetched.
+    """
+    *others, last = report.answers
+    rows = tuple((name, verdicts[name].value) for name in report.sample)
+    title = (
+        f"A sample of {len(rows)} referrals, drawn with the seed {report.asked.seed!r}"
+    )
+    table = Table("sample", title, ("referral", "bundle"), rows, single=True)
+    found = {last.verdict, *verdicts.values()}
+    worst = next(verdict for verdict in _BY_WEIGHT if verdict in found)
+    answer = replace(last, tables=(*last.tables, table), verdict=worst)
+    return replace(report, answers=(*others, answer))
 
 
 def _answers(scope: Scope, asked: Asked) -> tuple[Answer, ...]:
@@ -103,5 +131,5 @@ def _answers(scope: Scope, asked: Asked) -> tuple[Answer, ...]:
         integrity(scope),
         disclosures(scope),
         owners(scope),
-        outcomes(scope, asked.sample, asked.seed),
+        outcomes(scope),
     )

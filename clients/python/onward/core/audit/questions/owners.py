@@ -8,7 +8,6 @@ from typing import Final
 
 from onward.core.audit.facts import NONE, ReferralFacts
 from onward.core.audit.questions.asking import BOOKS, GROUND, counted, parts, verdict
-from onward.core.audit.sample import draw
 from onward.core.audit.scope import Scope
 from onward.core.audit.tables import (
     Answer,
@@ -121,14 +120,8 @@ def owners(scope: Scope) -> Answer:
     )
 
 
-def outcomes(scope: Scope, sample: int, seed: str) -> Answer:
-    """10. The outcome rate by agency, and a reproducible random sample.
-
-    Args:
-        scope: what the report is about.
-        sample: how many referrals to draw.
-        seed: of the draw.
-    """
+def outcomes(scope: Scope) -> Answer:
+    """10. The outcome rate by agency."""
     received = [sent for sent in scope.sent if sent.delivery.received != NONE]
     told = [sent for sent in received if sent.delivery.outcome != NONE]
     codes = Counter(word("OutcomeCode", sent.delivery.code) for sent in told)
@@ -153,7 +146,6 @@ def outcomes(scope: Scope, sample: int, seed: str) -> Answer:
         equations.append(Equation(total, column))
     equations.append(Equation(totals[0], totals[1:]))
     equations.append(Equation(totals[1], parts("outcome.code", codes)))
-    drawn = draw([item.referral_id for item in scope.referrals], sample, seed)
     return Answer(
         10,
         "What came of the tips, by agency?",
@@ -177,13 +169,6 @@ def outcomes(scope: Scope, sample: int, seed: str) -> Answer:
                 "By last outcome",
                 ("outcome", "deliveries"),
                 counted("outcome.code", codes, "outcome"),
-            ),
-            Table(
-                "sample",
-                f"A sample of {len(drawn)} referrals, drawn with the seed {seed!r}",
-                ("referral",),
-                tuple((name,) for name in drawn),
-                single=True,
             ),
         ),
         (
