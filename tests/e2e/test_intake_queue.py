@@ -337,6 +337,24 @@ async def test_an_intake_that_can_never_be_registered_does_not_stop_the_others(
     assert "salt" in json.loads(aside.read_text())
 
 
+async def test_a_machine_whose_clock_is_wrong_keeps_what_waits(
+    exchange: ExchangeProcess,
+) -> None:
+    home = exchange.home(HOTLINE)
+
+    def fast() -> datetime:
+        return datetime.now(UTC) + timedelta(hours=2)
+
+    async with Client.open(home, clock=fast) as client:
+        with pytest.raises(OnwardError) as refused:
+            await client.intakes.register(draft(), b"tip")
+        assert refused.value.reason == Reason.ERROR_REASON_TIME_IMPLAUSIBLE
+        assert client.intakes.waiting() == 1
+    async with Client.open(home) as client:
+        (done,) = await client.intakes.flush()
+    assert isinstance(done, Registered)
+
+
 async def test_a_member_who_may_not_register_keeps_what_waits(
     exchange: ExchangeProcess,
 ) -> None:

@@ -4,9 +4,9 @@
 2. What was signed before goes first, with the same bytes: it may be in the log already.
 3. Then the book is asked where it stands, and up to 100 are signed one upon the other.
 4. They are sent, and what is answered is verified, kept, and taken off the queue.
-5. A number that another desk took meanwhile is no failure: before something is signed
-   anew, the exchange is asked whether what was signed first is not in the log after
-   all. It can never come into the log later, since its number is used.
+5. A number that another desk took meanwhile is no failure. What is refused is not in
+   the log, since the same bytes have the same answer for ever; and it cannot come into
+   it later, since its number is used. So it is signed anew.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from onward._errors import error_of_item
 from onward._intake_values import Registered
 from onward._queue import Queue, Waiting
 from onward._session import Session
-from onward.core.errors import MalformedError, OnwardError, Reason, UnknownError
-from onward.core.statements import parse_statement
+from onward.core.errors import MalformedError, OnwardError, Reason
 from onward.v1 import intake_pb2, log_pb2, statement_pb2
 from onward.v1.intake_pb2_grpc import IntakeServiceStub
 
@@ -33,7 +32,7 @@ PATIENCE: Final = 5.0
 _MAX_BATCH: Final = 100
 _MAX_FAILURES: Final = 16
 
-# With these the statement is to be signed anew, if it is not in the log.
+# With these the statement is to be signed anew.
 _OUTDATED: Final = frozenset(
     {
         Reason.ERROR_REASON_INTAKE_NUMBER_UNEXPECTED,
@@ -41,14 +40,8 @@ _OUTDATED: Final = frozenset(
         Reason.ERROR_REASON_KEY_NOT_VALID,
     }
 )
-# With these what the hotline says can never be registered.
-_HOPELESS: Final = frozenset(
-    {
-        Reason.ERROR_REASON_MALFORMED,
-        Reason.ERROR_REASON_TOO_LARGE,
-        Reason.ERROR_REASON_TIME_IMPLAUSIBLE,
-    }
-)
+# What the hotline says of the tip; refused for that, it can never be registered.
+_OF_THE_TIP: Final = "intake."
 
 
 Ends: TypeAlias = Mapping[str, Registered | OnwardError]
@@ -168,9 +161,6 @@ class Registrar:
                 ends[item.mark] = await self._end(item, result.response.intake)
                 continue
             error = error_of_item(result.error)
-            if found := await self._find(item):
-                ends[item.mark] = await self._end(item, found)
-                continue
             # Those behind it were signed upon it, so they cannot be in the log either.
             self._outdated |= {other.statement for other in batch[place:]}
             return await self._refused(item, error, ends), error
@@ -183,22 +173,10 @@ class Registrar:
         old = item.statement not in self._signed_now
         if error.reason in _OUTDATED or old:
             return ends
-        if error.reason not in _HOPELESS:
+        if not error.field.startswith(_OF_THE_TIP):
             raise error
         await asyncio.to_thread(self.queue.refuse, item)
         return {**ends, item.mark: error}
-
-    async def _find(self, item: Waiting) -> log_pb2.LoggedStatement | None:
-        """Returns what was signed, if it is in the log all the same."""
-        number = parse_statement(item.statement).message.intake.number
-        request = intake_pb2.GetIntakeRequest(number=number)
-        try:
-            response = await self.session.call(self._stub.GetIntake, request)
-        except UnknownError:
-            return None
-        statements = response.intake.statements
-        same = (logged for logged in statements if logged.statement == item.statement)
-        return next(same, None)
 
     async def _end(self, item: Waiting, logged: log_pb2.LoggedStatement) -> Registered:
         """Verifies what was registered, and keeps it."""
