@@ -157,6 +157,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: another policy set is in force than the caller thought. Look at
     it, and apply again.
     """
+    ERROR_REASON_TIMESTAMP_UNTRUSTED: _ErrorReason.ValueType  # 47
+    """Verification only: a token of a known timestamp authority does not hold for the
+    checkpoint that it comes with.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The machine-readable reason of a refused call.
@@ -302,5 +306,9 @@ ERROR_REASON_POLICY_UNKNOWN: ErrorReason.ValueType  # 45
 ERROR_REASON_POLICY_CHANGED: ErrorReason.ValueType  # 46
 """FAILED_PRECONDITION: another policy set is in force than the caller thought. Look at
 it, and apply again.
+"""
+ERROR_REASON_TIMESTAMP_UNTRUSTED: ErrorReason.ValueType  # 47
+"""Verification only: a token of a known timestamp authority does not hold for the
+checkpoint that it comes with.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
