@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -304,6 +305,19 @@ def test_only_who_registered_an_intake_can_reveal_it(
     number = str(registered(hotline, tip))
     police.is_refused("reveal", number, reason="INTAKE_UNKNOWN")
     police.is_refused("book", reason="ROLE_REQUIRED")
+
+
+def test_a_hotline_that_watches_hears_of_its_intakes_too(
+    hotline: Desk, tip: Path
+) -> None:
+    number = registered(hotline, tip)
+    watching = hotline.starts("watch")
+    assert watching.stdout
+    wanted = f"intake {number}  national-hotline  intake  number {number}"
+    assert any(wanted in line for line in watching.stdout)
+    watching.send_signal(signal.SIGINT)
+    _, said = watching.communicate(timeout=30)
+    assert "Traceback" not in said
 
 
 # --- what must not wait ---------------------------------------------------------------

@@ -37,7 +37,9 @@ async def watch_own(
             elif response.HasField("statement"):
                 logged = await session.verify_known(response.statement)
                 if logged:
-                    await session.keep(logged.message.referral_id, logged)
+                    # What is said about an intake is kept when it is decided.
+                    if logged.message.referral_id:
+                        await session.keep(logged.message.referral_id, logged)
                     yield Watched(logged, response.resume_token)
             token = response.resume_token or token
 

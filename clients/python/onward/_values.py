@@ -206,7 +206,7 @@ class Transferred:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A statement about one of the caller's own referrals.
+    """A statement about one of the caller's own referrals or intakes.
 
     Attributes:
         statement: the statement with its receipt.

@@ -242,7 +242,7 @@ class Client:
         return erasure
 
     def watch_own(self, resume_token: str = "") -> AsyncGenerator[Watched, None]:
-        """Yields every statement about the caller's own referrals, in the log's order.
+        """Yields every statement about own referrals and intakes, in the log's order.
 
         Reconnects by itself, and goes on for ever.
 

@@ -15,7 +15,7 @@ from onward.cli._connection import connected
 from onward.cli._names import short_name
 from onward.cli._output import print_json, print_line, print_table, say
 from onward.cli._program import NotStoredError, Program, facts_of_alert
-from onward.cli._records import record_of, time_of
+from onward.cli._records import record_of, subject_of, time_of
 from onward.cli.exits import Exit
 from onward.client import Alert, Client, Logged
 
@@ -126,6 +126,5 @@ async def _run(alert: Alert, record: dict[str, object], wish: Wish) -> bool:
 
 
 def _line(alert: Alert) -> str:
-    due = alert.due
-    what = alert.statement.message.referral_id or f"intake {due.intake_number}"
-    return f"{alert.kind} of {what}: {what_is_due(due)}"
+    what = subject_of(alert.statement)
+    return f"{alert.kind} of {what}: {what_is_due(alert.due)}"

@@ -12,7 +12,7 @@ from onward.cli._connection import connected
 from onward.cli._messages import to_members, word_of
 from onward.cli._names import short_name
 from onward.cli._output import print_json, print_line, print_table
-from onward.cli._records import record_of, time_of
+from onward.cli._records import record_of, subject_of, time_of
 from onward.client import Client
 from onward.core.custody import state_name
 from onward.v1 import directory_pb2, referral_pb2, vocabulary_pb2
@@ -101,7 +101,7 @@ def watch(home: Path, resume: str, *, as_json: bool) -> None:
                     print_json(record_of(item) | token)
                     continue
                 print_line(
-                    f"{short_time(time_of(item.message))}  {item.message.referral_id}  "
+                    f"{short_time(time_of(item.message))}  {subject_of(item)}  "
                     f"{short_name(item.issuer)}  {item.kind.replace('_', ' ')}  "
                     f"{what_of(item)}"
                 )

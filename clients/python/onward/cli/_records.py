@@ -31,9 +31,8 @@ def print_logged(item: Logged, *, as_json: bool) -> None:
     if as_json:
         print_json(record_of(item))
         return
-    subject = item.message.referral_id or _subject(item)
     kind = item.kind.replace("_", " ")
-    print_line(f"{kind} of {subject}: log entry {item.log_index}")
+    print_line(f"{kind} of {subject_of(item)}: log entry {item.log_index}")
 
 
 def time_of(message: statement_pb2.Statement) -> str:
@@ -55,16 +54,12 @@ def names_of(names: list[str]) -> str:
     return ", ".join(map(short_name, names))
 
 
-def intake_of(item: Logged) -> int:
-    """Returns the number of the intake that a statement is about; 0 if none."""
-    body = getattr(item.message, item.kind)
+def subject_of(item: Logged) -> str:
+    """Returns what a statement is about: a referral, an intake or a member."""
+    message = item.message
+    body = getattr(message, item.kind)
     due = getattr(body, "due", body)
-    return int(getattr(due, "intake_number", getattr(due, "number", 0)))
-
-
-def _subject(item: Logged) -> str:
-    """Returns what a statement without a referral is about."""
-    number = intake_of(item)
-    if number:
-        return f"intake {number}"
-    return short_name(item.message.directory_change.member.name)
+    number = getattr(due, "intake_number", getattr(due, "number", 0))
+    if message.referral_id or not number:
+        return message.referral_id or short_name(message.directory_change.member.name)
+    return f"intake {number}"

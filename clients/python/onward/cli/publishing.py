@@ -156,7 +156,7 @@ def watch(
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Follow what is logged about own referrals, without end."""
+    """Follow what is logged about own referrals and intakes, without end."""
     from onward.cli import _lists
 
     _lists.watch(home, resume, as_json=as_json)
