@@ -2,11 +2,13 @@ import base64
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from onward.core.errors import MalformedError, Reason, VerificationError
 from onward.core.notes import (
     Cosigner,
     KeyType,
+    MlDsaCosigner,
     Note,
     NoteSigner,
     Signature,
@@ -216,20 +218,108 @@ def test_a_key_that_is_no_point_verifies_nothing() -> None:
         assert_untrusted(error)
 
 
-def test_ml_dsa_keys_are_read_but_never_trusted() -> None:
+# --- cosignatures of ML-DSA-44
+
+ML_DSA = MlDsaCosigner(
+    "national.example", MLDSA44PrivateKey.from_seed_bytes(bytes([7]) * 32)
+)
+ROOT = bytes(range(32))
+CHECKPOINT = f"national.example\n5\n{base64.b64encode(ROOT).decode()}\n"
+
+
+def ml_dsa_message(time: int) -> bytes:
+    """What is signed, byte for byte (C2SP tlog-cosignature)."""
+    return (
+        b"subtree/v1\n\x00"
+        b"\x10national.example"
+        + time.to_bytes(8, "big")
+        + b"\x10national.example"
+        + bytes(8)
+        + bytes([0, 0, 0, 0, 0, 0, 0, 5])
+        + ROOT
+    )
+
+
+def test_what_an_ml_dsa_cosignature_signs() -> None:
+    for time in (0, 1679315147):
+        value = ML_DSA.sign(CHECKPOINT, time).value
+        assert value[:8] == time.to_bytes(8, "big")
+        assert len(value) == 8 + 2420
+        ML_DSA.private_key.public_key().verify(value[8:], ml_dsa_message(time))
+        made = time.to_bytes(8, "big") + ML_DSA.private_key.sign(ml_dsa_message(time))
+        assert ML_DSA.vkey.verify(CHECKPOINT, made) == (time or None)
+
+
+def test_a_log_signs_with_two_keys_of_one_name() -> None:
+    note = parse_note(sign_note(CHECKPOINT, [LOG_SIGNER]))
+    both = note.with_signatures(ML_DSA.sign(CHECKPOINT)).format()
+    for known in ([LOG_SIGNER.vkey], [ML_DSA.vkey], [LOG_SIGNER.vkey, ML_DSA.vkey]):
+        opened = open_note(both, known)
+        assert [signature.vkey for signature in opened.signatures] == known
+        assert {signature.time for signature in opened.signatures} == {None}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CHECKPOINT.replace("\n5\n", "\n6\n"),
+        CHECKPOINT.replace("national", "other"),
+        CHECKPOINT.replace("AAEC", "AAED"),
+        CHECKPOINT + "extension\n",
+        CHECKPOINT.replace("\n5\n", "\n05\n"),
+        "national.example\n5\nAAEC\n",
+        "no checkpoint\n",
+        "\n5" + CHECKPOINT[CHECKPOINT.rindex("\n", 0, -1) :],
+        "n" * 256 + CHECKPOINT[CHECKPOINT.index("\n") :],
+    ],
+)
+def test_an_ml_dsa_cosignature_is_of_one_checkpoint(text: str) -> None:
+    line = ML_DSA.sign(CHECKPOINT, 7)
+    with pytest.raises(VerificationError) as error:
+        open_note(Note(text, (line,)).format(), [ML_DSA.vkey])
+    assert_untrusted(error)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"x",
+        bytes(8 + 2420),
+        ML_DSA.sign(CHECKPOINT, 7).value[:-1],
+        (8).to_bytes(8, "big") + ML_DSA.sign(CHECKPOINT, 7).value[8:],
+        (2**63).to_bytes(8, "big") + ML_DSA.sign(CHECKPOINT, 7).value[8:],
+    ],
+)
+def test_a_forged_ml_dsa_cosignature_is_refused(value: bytes) -> None:
+    line = Signature(ML_DSA.name, ML_DSA.vkey.key_id, value)
+    both = Note(CHECKPOINT, (LOG_SIGNER.sign(CHECKPOINT), line)).format()
+    with pytest.raises(VerificationError) as error:
+        open_note(both, [LOG_SIGNER.vkey, ML_DSA.vkey])
+    assert_untrusted(error)
+    assert open_note(both, [LOG_SIGNER.vkey]).text == CHECKPOINT
+
+
+def test_an_ml_dsa_cosignature_names_its_cosigner() -> None:
+    other = MlDsaCosigner("other.example", ML_DSA.private_key)
+    value = ML_DSA.sign(CHECKPOINT, 7).value
+    with pytest.raises(VerificationError) as error:
+        other.vkey.verify(CHECKPOINT, value)
+    assert_untrusted(error)
+
+
+def test_only_checkpoints_are_cosigned_with_ml_dsa() -> None:
+    with pytest.raises(VerificationError):
+        ML_DSA.sign(TEXT)
+    for time in (-1, 2**63):
+        with pytest.raises(MalformedError):
+            ML_DSA.sign(CHECKPOINT, time)
+
+
+def test_an_ml_dsa_key_of_zeros_verifies_nothing() -> None:
     vkey = Vkey("post.example", KeyType.ML_DSA_44, bytes(1312))
     assert Vkey.parse(vkey.format()) == vkey
-    assert not vkey.is_supported
-    line = Signature(vkey.name, vkey.key_id, bytes(8 + 2420))
-    alone = Note(TEXT, (line,))
     with pytest.raises(VerificationError) as error:
-        open_note(alone.format(), [vkey])
-    assert_untrusted(error)
-    both = alone.with_signatures(LOG_SIGNER.sign(TEXT)).format()
-    opened = open_note(both, [vkey, LOG_SIGNER.vkey])
-    assert [signature.vkey for signature in opened.signatures] == [LOG_SIGNER.vkey]
-    with pytest.raises(VerificationError) as error:
-        vkey.verify(TEXT, line.value)
+        vkey.verify(CHECKPOINT, bytes(8 + 2420))
     assert_untrusted(error)
 
 

@@ -1,15 +1,15 @@
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from onward.core.checkpoints import Checkpoint
 from onward.core.errors import MalformedError, Reason, VerificationError
 from onward.core.notes import (
     Cosigner,
-    KeyType,
+    MlDsaCosigner,
     Note,
     NoteSigner,
     Signature,
-    Vkey,
     parse_note,
 )
 from onward.core.tlog_policy import Group, Policy
@@ -155,14 +155,52 @@ def test_what_is_signed_must_be_a_checkpoint() -> None:
         POLICY.open_checkpoint(Note(text, (LOG.sign(text),)).format())
 
 
-def test_an_unsupported_witness_key_never_counts() -> None:
-    vkey = Vkey("post.example", KeyType.ML_DSA_44, bytes(1312))
-    policy = Policy.parse(f"{LOG_LINE}\nwitness P {vkey.format()}\nquorum P")
-    line = Signature(vkey.name, vkey.key_id, bytes(2428))
-    note = parse_note(CHECKPOINT.sign(LOG)).with_signatures(line)
+ML_DSA = MlDsaCosigner(LOG.name, MLDSA44PrivateKey.from_seed_bytes(bytes([7]) * 32))
+
+
+def test_a_log_is_trusted_by_either_of_its_keys() -> None:
+    note = parse_note(CHECKPOINT.sign(LOG))
+    both = note.with_signatures(ML_DSA.sign(CHECKPOINT.text)).format()
+    second = f"log {ML_DSA.vkey.format()}"
+    for lines in (LOG_LINE, second, f"{LOG_LINE}\n{second}"):
+        policy = Policy.parse(f"{lines}\nquorum none")
+        assert policy.open_checkpoint(both).times == {}
     with pytest.raises(VerificationError) as error:
-        policy.open_checkpoint(note.format())
+        Policy.parse(f"{second}\nquorum none").open_checkpoint(note.format())
+    assert reason_of(error) == "NOTE_UNTRUSTED"
+
+
+def test_a_false_signature_of_the_second_key_is_noticed() -> None:
+    line = Signature(ML_DSA.name, ML_DSA.vkey.key_id, bytes(8 + 2420))
+    both = parse_note(CHECKPOINT.sign(LOG)).with_signatures(line).format()
+    known = Policy.parse(f"{LOG_LINE}\nquorum none")
+    assert known.open_checkpoint(both).checkpoint == CHECKPOINT
+    known = Policy.parse(f"{LOG_LINE}\nlog {ML_DSA.vkey.format()}\nquorum none")
+    with pytest.raises(VerificationError) as error:
+        known.open_checkpoint(both)
+    assert reason_of(error) == "NOTE_UNTRUSTED"
+
+
+def test_a_witness_that_states_no_time_does_not_count() -> None:
+    witness = MlDsaCosigner("post.example", ML_DSA.private_key)
+    policy = Policy.parse(f"{LOG_LINE}\nwitness P {witness.vkey.format()}\nquorum P")
+    note = parse_note(CHECKPOINT.sign(LOG))
+    timeless = note.with_signatures(witness.sign(CHECKPOINT.text)).format()
+    with pytest.raises(VerificationError) as error:
+        policy.open_checkpoint(timeless)
     assert reason_of(error) == "QUORUM_UNMET"
+    seen = note.with_signatures(witness.sign(CHECKPOINT.text, 7)).format()
+    assert policy.open_checkpoint(seen).times == {"P": 7}
+
+
+@pytest.mark.parametrize(
+    ("quorum", "least"), [("none", 0), ("X1", 1), ("X-witnesses", 2)]
+)
+def test_how_many_witnesses_a_quorum_takes(quorum: str, least: int) -> None:
+    text = f"{LOG_LINE}\n{WITNESS_LINES}\n{GROUPS}"
+    lines = [line for line in text.split("\n") if not line.startswith("quorum")]
+    policy = Policy.parse("\n".join([*lines, f"quorum {quorum}"]))
+    assert policy.least_witnesses == least
 
 
 # --- reading policies

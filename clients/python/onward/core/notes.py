@@ -4,10 +4,11 @@ A note is a text that ends in a newline, a blank line, and one line per signatur
 em dash, a space, the key's name, a space, and the base64 of ``key id || signature``.
 A key is written as a *vkey*: ``name+hex(key id)+base64(type || public key)``.
 
-Two types of key are understood: Ed25519 over the text (01), and the Ed25519
-cosignature of a witness with the time at which it saw the text (04, C2SP
-tlog-cosignature). The type ML-DSA-44 (06) can be read and written as a vkey, but its
-signatures are ignored like those of unknown keys, so they never make a note trusted.
+Three types of key are understood: Ed25519 over the text (01), and two cosignatures of
+checkpoints (C2SP tlog-cosignature), each with the time at which the cosigner saw it:
+Ed25519 (04) over the text and the time, and ML-DSA-44 (06), which a quantum computer
+does not forge, over what the checkpoint says and the cosigner's name. A log signs its
+own checkpoints with the types 01 and 06; by the latter it states no time, which is 0.
 """
 
 from __future__ import annotations
@@ -24,8 +25,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PrivateKey,
     Ed25519PublicKey,
 )
+from cryptography.hazmat.primitives.asymmetric.mldsa import (
+    MLDSA44PrivateKey,
+    MLDSA44PublicKey,
+)
 
-from onward.core.encoding import decode_base64, encode_base64
+from onward.core.encoding import decode_base64, decode_decimal, encode_base64
 from onward.core.errors import MalformedError, Reason, VerificationError
 
 MAX_SIGNATURES: Final = 100
@@ -33,6 +38,9 @@ MAX_SIGNATURES: Final = 100
 
 MAX_TIME: Final = 2**63 - 1
 """The latest time of a cosignature (C2SP tlog-cosignature)."""
+
+MAX_COSIGNER_BYTES: Final = 255
+"""Bytes of the name of an ML-DSA cosigner, and of an origin that it cosigns."""
 
 _KEY_ID_BYTES: Final = 4
 _TIME_BYTES: Final = 8
@@ -119,32 +127,39 @@ class Vkey:
             signature: what follows the key id in the signature line.
 
         Returns:
-            The time of a cosignature in POSIX seconds; None for other types.
+            The time of a cosignature in POSIX seconds; None for other types, and for
+            an ML-DSA cosignature that states none.
 
         Raises:
             MalformedError: the text is not that of a note.
-            VerificationError: the signature does not verify, or keys of this type are
-                not supported (``NOTE_UNTRUSTED``).
+            VerificationError: the signature does not verify (``NOTE_UNTRUSTED``).
         """
-        if not self.is_supported:
-            raise _untrusted(f"the type of key {self.name} is not supported")
         message, time = _encode_text(text), None
-        if self.type is KeyType.COSIGNATURE:
+        if self.type is not KeyType.ED25519:
             time = int.from_bytes(signature[:_TIME_BYTES], "big")
-            message, signature = _cosigned(text, time), signature[_TIME_BYTES:]
-        if time is not None and time > MAX_TIME:
-            raise _untrusted(f"the time in the cosignature of {self.name} is too large")
-        key = Ed25519PublicKey.from_public_bytes(self.public_key)
+            signature = signature[_TIME_BYTES:]
+            if time > MAX_TIME:
+                raise _untrusted(f"the time in the cosignature of {self.name} is wrong")
+        if time is not None and self.type is KeyType.COSIGNATURE:
+            message = _cosigned(text, time)
+        if time is not None and self.type is KeyType.ML_DSA_44:
+            message, time = _subtree(self.name, text, time), time or None
         try:
-            key.verify(signature, message)
-        except InvalidSignature:
+            self._verify(signature, message)
+        except (InvalidSignature, ValueError):
             raise _untrusted(f"the signature of {self.name} does not verify") from None
         return time
 
-    @property
-    def is_supported(self) -> bool:
-        """Whether signatures of this type of key can be verified here."""
-        return self.type in {KeyType.ED25519, KeyType.COSIGNATURE}
+    def _verify(self, signature: bytes, message: bytes) -> None:
+        """Verify a signature over the bytes that were signed."""
+        if self.type is KeyType.ML_DSA_44:
+            MLDSA44PublicKey.from_public_bytes(self.public_key).verify(
+                signature, message
+            )
+        else:
+            Ed25519PublicKey.from_public_bytes(self.public_key).verify(
+                signature, message
+            )
 
     @property
     def _typed_key(self) -> bytes:
@@ -225,7 +240,8 @@ class VerifiedSignature:
 
     Attributes:
         vkey: the key that signed.
-        time: the time of a cosignature in POSIX seconds; None for other types.
+        time: the time of a cosignature in POSIX seconds; None if it states none, and
+            for other types.
     """
 
     vkey: Vkey
@@ -306,6 +322,41 @@ class Cosigner:
         return Signature(self.name, self.vkey.key_id, stamped)
 
 
+@dataclass(frozen=True, slots=True)
+class MlDsaCosigner:
+    """Cosigns checkpoints with an ML-DSA-44 key (type 06).
+
+    The signed message names the cosigner and the log. A log is the cosigner of its own
+    checkpoints under its origin, and then states no time.
+
+    Attributes:
+        name: the cosigner's name, at most 255 bytes.
+        private_key: the key.
+        vkey: what verifies the cosignatures.
+    """
+
+    name: str
+    private_key: MLDSA44PrivateKey = field(repr=False)
+    vkey: Vkey = field(init=False)
+
+    def __post_init__(self) -> None:
+        _set_vkey(self, KeyType.ML_DSA_44)
+
+    def sign(self, text: str, time: int = 0) -> Signature:
+        """Cosign a checkpoint's text, seen at ``time`` (POSIX seconds; 0: not stated).
+
+        Raises:
+            MalformedError: the text is not that of a note, or the time is not 0 to
+                2**63 - 1.
+            VerificationError: the text is not that of a checkpoint.
+        """
+        if not 0 <= time <= MAX_TIME:
+            raise MalformedError("the time of a cosignature is 0 to 2**63 - 1 seconds")
+        signature = self.private_key.sign(_subtree(self.name, text, time))
+        stamped = time.to_bytes(_TIME_BYTES, "big") + signature
+        return Signature(self.name, self.vkey.key_id, stamped)
+
+
 def parse_note(note: str) -> Note:
     """Parse a signed note without verifying it.
 
@@ -335,8 +386,7 @@ def sign_note(text: str, signers: Iterable[NoteSigner]) -> str:
 def open_note(note: str, vkeys: Iterable[Vkey]) -> OpenedNote:
     """Verify a signed note (C2SP signed-note, "Signatures").
 
-    Signatures of unknown keys are ignored, and so are those of known keys of a type
-    that is not supported. All others must verify.
+    Signatures of unknown keys are ignored. All others must verify.
 
     Args:
         note: the signed note.
@@ -348,7 +398,7 @@ def open_note(note: str, vkeys: Iterable[Vkey]) -> OpenedNote:
             (``NOTE_UNTRUSTED``).
     """
     parsed = parse_note(note)
-    known = {(key.name, key.key_id): key for key in vkeys if key.is_supported}
+    known = {(key.name, key.key_id): key for key in vkeys}
     verified = tuple(
         VerifiedSignature(vkey, vkey.verify(parsed.text, signature.value))
         for signature in parsed.signatures
@@ -378,7 +428,43 @@ def _cosigned(text: str, time: int) -> bytes:
     return f"cosignature/v1\ntime {time}\n".encode() + _encode_text(text)
 
 
-def _set_vkey(signer: NoteSigner | Cosigner, key_type: KeyType) -> None:
+def _subtree(name: str, text: str, time: int) -> bytes:
+    """Return what an ML-DSA cosignature of a checkpoint signs (C2SP tlog-cosignature).
+
+    The checkpoint is the tree from 0 to its size. It is read here and not by
+    :mod:`onward.core.checkpoints`, which stands on this module.
+    """
+    try:
+        origin, size, root = _encode_text(text).decode()[:-1].split("\n")
+        end = decode_decimal(size, "a checkpoint's size")
+        digest = decode_base64(root, "a checkpoint's root")
+    except (MalformedError, ValueError):
+        raise _untrusted(f"what {name} cosigned is no checkpoint") from None
+    if len(digest) != sha256().digest_size:
+        raise _untrusted(f"what {name} cosigned is no checkpoint")
+    start = 0
+    return b"".join(
+        [
+            b"subtree/v1\n\0",
+            _counted(name),
+            time.to_bytes(8, "big"),
+            _counted(origin),
+            start.to_bytes(8, "big"),
+            end.to_bytes(8, "big"),
+            digest,
+        ]
+    )
+
+
+def _counted(name: str) -> bytes:
+    """Return a name after its length, which is one byte."""
+    data = name.encode()
+    if not 0 < len(data) <= MAX_COSIGNER_BYTES:
+        raise _untrusted("the names in an ML-DSA cosignature have 1 to 255 bytes")
+    return bytes([len(data)]) + data
+
+
+def _set_vkey(signer: NoteSigner | Cosigner | MlDsaCosigner, key_type: KeyType) -> None:
     public_key = signer.private_key.public_key().public_bytes_raw()
     vkey = Vkey(signer.name, key_type, public_key)
     object.__setattr__(signer, "vkey", vkey)

@@ -143,18 +143,31 @@ class Policy:
             )
         times: dict[str, int] = {}
         for signature in opened.signatures:
-            if signature.time is not None:
-                name = witnesses[signature.vkey]
+            name = witnesses.get(signature.vkey)
+            if name is not None and signature.time is not None:
                 times[name] = min(signature.time, times.get(name, signature.time))
         self._require_quorum(times)  # 3
         return WitnessedCheckpoint(checkpoint, MappingProxyType(times))
 
-    def _require_quorum(self, cosigned: Mapping[str, int]) -> None:
+    @property
+    def least_witnesses(self) -> int:
+        """How many witnesses the quorum takes at least; 0 where none is needed."""
+        least = {witness.name: 1 for witness in self.witnesses}
+        for group in self.groups:
+            members = sorted(least[name] for name in group.members)
+            least[group.name] = sum(members[: group.threshold])
+        return least[self.quorum] if self.quorum is not None else 0
+
+    def is_quorum(self, cosigned: Collection[str]) -> bool:
+        """Say whether witnesses, by their names in the policy, make the quorum."""
         met = set(cosigned)
         for group in self.groups:
             if len(met.intersection(group.members)) >= group.threshold:
                 met.add(group.name)
-        if self.quorum is not None and self.quorum not in met:
+        return self.quorum is None or self.quorum in met
+
+    def _require_quorum(self, cosigned: Mapping[str, int]) -> None:
+        if not self.is_quorum(cosigned):
             raise VerificationError(
                 Reason.ERROR_REASON_QUORUM_UNMET,
                 f"{len(cosigned)} of {len(self.witnesses)} witnesses cosigned the "
@@ -257,7 +270,7 @@ def _new_vkey(text: str, types: Collection[KeyType], known: Collection[Vkey]) ->
     return vkey
 
 
-_LOG_KEYS: Final = (KeyType.ED25519,)
+_LOG_KEYS: Final = (KeyType.ED25519, KeyType.ML_DSA_44)
 _WITNESS_KEYS: Final = (KeyType.COSIGNATURE, KeyType.ML_DSA_44)
 
 _LINES: Final[Mapping[str, tuple[str, float, float, Callable[..., None]]]] = {
