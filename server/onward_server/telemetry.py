@@ -45,6 +45,8 @@ RESULT = "onward.result"
 STATE = "onward.delivery.state"
 DEADLINE = "onward.deadline"
 TASK = "onward.task"
+LOG = "onward.log"
+EVIDENCE = "onward.evidence"
 
 
 Attributes = Mapping[str, str]
@@ -179,6 +181,21 @@ TASK_FAILURES = Metric(
     "Crashes of background tasks; they are started again.",
     (TASK,),
 )
+WITNESS_COSIGNED = Metric(
+    "onward.witness.cosigned",
+    Kind.COUNTER,
+    "{cosignature}",
+    "Cosignatures given to other logs, as their witness.",
+    (LOG,),
+)
+WITNESS_EVIDENCE = Metric(
+    "onward.witness.evidence",
+    Kind.COUNTER,
+    "{checkpoint}",
+    "Signed checkpoints that contradict what was cosigned (fork), or came with a proof "
+    "that fails (unproven); `onward-server witness evidence` shows them.",
+    (LOG, EVIDENCE),
+)
 READY = Metric(
     "onward.ready", Kind.GAUGE, "1", "1 when the health service says SERVING, else 0."
 )
@@ -201,6 +218,8 @@ METRICS: tuple[Metric, ...] = (
     RELOAD_FAILURES,
     ERASED,
     TASK_FAILURES,
+    WITNESS_COSIGNED,
+    WITNESS_EVIDENCE,
     READY,
 )
 """All of them; the reference page is made of this."""

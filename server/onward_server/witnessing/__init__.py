@@ -1,0 +1,1 @@
+"""Witnessing other logs: what was cosigned is kept, and never contradicted."""
