@@ -205,11 +205,11 @@ class ReferralServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchOwn(self, request, context):
-        """Streams every logged statement about the caller's own referrals, and about the
-        referrals into which recipients transferred them, in the log's order. Callers:
-        publishers. Resume with the last `resume_token` received: nothing is skipped and
-        nothing repeated. A `Heartbeat` comes when nothing else does for 15 seconds.
-        Reconnect as for `Receive`.
+        """Streams every logged statement about the caller's own referrals, about the
+        referrals into which recipients transferred them, and about its own intakes, in the
+        log's order. Callers: publishers. Resume with the last `resume_token` received:
+        nothing is skipped and nothing repeated. A `Heartbeat` comes when nothing else does
+        for 15 seconds. Reconnect as for `Receive`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

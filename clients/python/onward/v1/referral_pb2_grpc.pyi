@@ -94,11 +94,11 @@ class ReferralServiceStub:
     SubmitStatements: _aio.UnaryUnaryMultiCallable[_referral_pb2.SubmitStatementsRequest, _referral_pb2.SubmitStatementsResponse]
     """Logs 1 to 100 statements, each for itself as by `SubmitStatement`, in the order given."""
     WatchOwn: _aio.UnaryStreamMultiCallable[_referral_pb2.WatchOwnRequest, _referral_pb2.WatchOwnResponse]
-    """Streams every logged statement about the caller's own referrals, and about the
-    referrals into which recipients transferred them, in the log's order. Callers:
-    publishers. Resume with the last `resume_token` received: nothing is skipped and
-    nothing repeated. A `Heartbeat` comes when nothing else does for 15 seconds.
-    Reconnect as for `Receive`.
+    """Streams every logged statement about the caller's own referrals, about the
+    referrals into which recipients transferred them, and about its own intakes, in the
+    log's order. Callers: publishers. Resume with the last `resume_token` received:
+    nothing is skipped and nothing repeated. A `Heartbeat` comes when nothing else does
+    for 15 seconds. Reconnect as for `Receive`.
     """
     GetReferral: _aio.UnaryUnaryMultiCallable[_referral_pb2.GetReferralRequest, _referral_pb2.GetReferralResponse]
     """Returns one referral with its deliveries. Callers: its publisher, its recipients (who
@@ -242,11 +242,11 @@ class ReferralServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _referral_pb2.WatchOwnRequest,
         context: _aio.ServicerContext[_referral_pb2.WatchOwnRequest, _abc.AsyncIterator[_referral_pb2.WatchOwnResponse]],
     ) -> _abc.AsyncIterator[_referral_pb2.WatchOwnResponse]:
-        """Streams every logged statement about the caller's own referrals, and about the
-        referrals into which recipients transferred them, in the log's order. Callers:
-        publishers. Resume with the last `resume_token` received: nothing is skipped and
-        nothing repeated. A `Heartbeat` comes when nothing else does for 15 seconds.
-        Reconnect as for `Receive`.
+        """Streams every logged statement about the caller's own referrals, about the
+        referrals into which recipients transferred them, and about its own intakes, in the
+        log's order. Callers: publishers. Resume with the last `resume_token` received:
+        nothing is skipped and nothing repeated. A `Heartbeat` comes when nothing else does
+        for 15 seconds. Reconnect as for `Receive`.
         """
 
     @_abc_1.abstractmethod
