@@ -10,7 +10,6 @@ from operator import attrgetter
 from typing import Final
 
 from onward._channel import is_passing
-from onward._clock import Entropy
 from onward._custody import Custody
 from onward._errors import UnprovenRejectionError
 from onward._intake_values import IntakeDetail, IntakeDraft, Queued, Registered
@@ -28,7 +27,6 @@ from onward.core.errors import (
     UnknownError,
     VerificationError,
 )
-from onward.home import Home
 from onward.v1 import intake_pb2, statement_pb2, vocabulary_pb2
 from onward.v1.intake_pb2_grpc import IntakeServiceStub
 
@@ -296,17 +294,6 @@ class Intakes:
                 error, signed.digest, intake.message.id
             ) from None
         return await session.verify_own(response.statement, signed.jws)
-
-
-def queue_intake(
-    home: Home, draft: IntakeDraft, content: bytes, entropy: Entropy
-) -> None:
-    """Keeps an intake for later, with nothing but the home's directory.
-
-    Raises:
-        MalformedError: the draft is not well-formed; nothing was kept.
-    """
-    Queue(home).add(draft.body(), content, entropy)
 
 
 def _number(message: statement_pb2.Statement) -> int:

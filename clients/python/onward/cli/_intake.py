@@ -125,9 +125,10 @@ def flush(home: Path, *, as_json: bool) -> Exit:
 
     async def work(client: Client) -> Exit:
         worst = Exit.OK
-        with progress("registering", client.intakes.waiting() or None):
-            for result in await client.intakes.flush():
-                worst = max(worst, _print(0, result, as_json=as_json))
+        with progress("registering", None):
+            results = await client.intakes.flush()
+        for result in results:
+            worst = max(worst, _print(0, result, as_json=as_json))
         return worst
 
     return connected(home, work)
