@@ -1294,31 +1294,75 @@ class KeyChange(_message.Message):
     first entry is a `KeyChange` signed with a key that it introduces itself, and is
     trusted through the log key; each later one is signed with a key in force before it,
     and its `previous` names the change before it.
+
+    The first entry of a log that succeeds another one names that log, its `predecessor`.
+    The entries of the predecessor follow as they are, in their order; then comes a
+    `KeyChange` with this log's `log_vkey`, whose `previous` names the last `KeyChange`
+    among them, or this log's first entry if there is none. The second entry may so be
+    the predecessor's first one, and is then trusted as that was.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     KEYS_FIELD_NUMBER: _builtins.int
     LOG_VKEY_FIELD_NUMBER: _builtins.int
+    PREDECESSOR_FIELD_NUMBER: _builtins.int
     log_vkey: _builtins.str
     """The log's verifier key (C2SP signed-note vkey)."""
     @_builtins.property
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[_directory_pb2.StatementKey]:
         """The exchange's statement keys."""
 
+    @_builtins.property
+    def predecessor(self) -> Global___Predecessor:
+        """The log that this one succeeds; only in a log's first entry."""
+
     def __init__(
         self,
         *,
         keys: _abc.Iterable[_directory_pb2.StatementKey] | None = ...,
         log_vkey: _builtins.str = ...,
+        predecessor: Global___Predecessor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["predecessor", b"predecessor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "log_vkey", b"log_vkey"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "log_vkey", b"log_vkey", "predecessor", b"predecessor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___KeyChange: _TypeAlias = KeyChange  # noqa: Y015
+
+@_typing.final
+class Predecessor(_message.Message):
+    """A log that ended, and is succeeded by another one of the same exchange."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOG_VKEY_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    CARRIED_SIZE_FIELD_NUMBER: _builtins.int
+    log_vkey: _builtins.str
+    """Its verifier key (C2SP signed-note vkey)."""
+    checkpoint: _builtins.str
+    """The last checkpoint that it signed: a signed note."""
+    carried_size: _builtins.int
+    """How many of its entries, from its first one on, the successor has as its own from
+    index 1 on. Fewer than the checkpoint's size where entries were lost.
+    """
+    def __init__(
+        self,
+        *,
+        log_vkey: _builtins.str = ...,
+        checkpoint: _builtins.str = ...,
+        carried_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carried_size", b"carried_size", "checkpoint", b"checkpoint", "log_vkey", b"log_vkey"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Predecessor: _TypeAlias = Predecessor  # noqa: Y015
 
 @_typing.final
 class PolicyChange(_message.Message):
