@@ -33,6 +33,7 @@ _STATUSES: Final = frozenset({0, 1})
 """PKIStatus: granted, granted with modifications."""
 _SECOND: Final = timedelta(seconds=1)
 
+_USAGE: Final = x509.ExtendedKeyUsage
 _BOOLEAN, _INTEGER, _OCTETS, _IDENTIFIER, _SEQUENCE = 0x01, 0x02, 0x04, 0x06, 0x30
 
 
@@ -69,7 +70,7 @@ class Authorities:
 
         The names lead from the signer's certificate to one of these.
         """
-        issuers = {item.subject: item.issuer for item in token.certificates}
+        issuers = dict(token.names)
         trusted = {item.subject for item in self.certificates}
         name: x509.Name | None = token.issuer
         while name not in trusted:
@@ -87,14 +88,17 @@ class Token:
         data: DER, the ``TimeStampToken``.
         time: by when what it stamps existed: its ``genTime``, with the accuracy that it
             states, up to the end of that second; aware, UTC.
+        signer: the name of who signed it, for people.
         issuer: who issued the certificate that it says to be signed with.
-        certificates: those that it brings.
+        names: subject and issuer of each certificate that it brings.
     """
 
     data: bytes
     time: datetime
+    signer: str
     issuer: x509.Name
-    certificates: tuple[x509.Certificate, ...]
+    names: tuple[tuple[x509.Name, x509.Name], ...]
+    _usages: tuple[x509.ObjectIdentifier, ...]
     _response: rfc3161.TimeStampResponse
 
     @classmethod
@@ -103,27 +107,35 @@ class Token:
 
         Raises:
             TooLargeError: over :data:`MAX_TOKEN_SIZE`.
-            MalformedError: not strict DER, or not a token that one signer signed.
+            MalformedError: not strict DER, not a token that one signer signed, or
+                without that signer's certificate.
         """
         # An answer that grants it is what the library reads.
         response = _read(_der(_SEQUENCE, _GRANTED, data))
         try:
             info, signed = response.tst_info, response.signed_data
-            certificates = map(x509.load_der_x509_certificate, signed.certificates)
+            brought = [*map(x509.load_der_x509_certificate, signed.certificates)]
             (signer,) = signed.signer_infos
-            time = info.gen_time + _accuracy(info.accuracy) + _SECOND
-            return cls(data, time, signer.issuer, tuple(certificates), response)
-        except (ValueError, OverflowError):
-            raise MalformedError("the timestamp is not an RFC 3161 token") from None
-
-    @property
-    def signer(self) -> str:
-        """The name of who signed it, for people; unproven."""
-        own = (item for item in self.certificates if item.issuer == self.issuer)
-        names = (item.subject for item in own)
-        name = next(names, self.issuer)
-        common = name.get_attributes_for_oid(NameOID.COMMON_NAME)
-        return str(common[0].value) if common else name.rfc4514_string()
+            own = next(
+                item
+                for item in brought
+                if (item.issuer, item.serial_number)
+                == (signer.issuer, signer.serial_number)
+            )
+            return cls(
+                data,
+                info.gen_time + _accuracy(info.accuracy) + _SECOND,
+                _common_name(own.subject),
+                own.issuer,
+                tuple((item.subject, item.issuer) for item in brought),
+                tuple(own.extensions.get_extension_for_class(_USAGE).value),
+                response,
+            )
+        except Exception:  # noqa: BLE001 - libraries raise many kinds about such bytes
+            raise MalformedError(
+                "the timestamp is not an RFC 3161 token with its signer's certificate, "
+                "which says what it is for"
+            ) from None
 
     def stamps(self, text: str) -> bool:
         """Says whether its imprint is the SHA-256 of a text."""
@@ -170,29 +182,18 @@ class Token:
         if not authorities.certificates:
             raise _untrusted("no authority is trusted")
         trusted = list(authorities.certificates)
+        if self._usages != (ExtendedKeyUsageOID.TIME_STAMPING,):  # 4
+            raise _untrusted("its signer's certificate is not for timestamps alone")
+        trusted = list(authorities.certificates)
         verifier = rfc3161.VerifierBuilder(roots=trusted).build()
         try:
             verifier.verify_message(self._response, text.encode())  # 3, 4
-        except (rfc3161.VerificationError, ValueError):
+        except Exception:  # noqa: BLE001 - libraries raise many kinds about such bytes
             raise _untrusted(
                 "no trusted authority signed it with a certificate that was valid "
                 "then and is for timestamps"
             ) from None
-        if not self._signed_for_timestamps():  # 4
-            raise _untrusted("its signer's certificate is not for timestamps alone")
         return self.time
-
-    def _signed_for_timestamps(self) -> bool:
-        """Says whether its signer has one purpose; that it is critical is checked."""
-        (signer,) = self._response.signed_data.signer_infos
-        usages = [
-            item.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-            for item in self.certificates
-            if (item.issuer, item.serial_number)
-            == (signer.issuer, signer.serial_number)
-        ]
-        only = [ExtendedKeyUsageOID.TIME_STAMPING]
-        return bool(usages) and all(list(usage) == only for usage in usages)
 
 
 def timestamp_request(text: str, nonce: int, policy: str = "") -> bytes:
@@ -252,6 +253,12 @@ def _accuracy(accuracy: rfc3161.Accuracy | None) -> timedelta:
         milliseconds=accuracy.millis or 0,
         microseconds=accuracy.micros or 0,
     )
+
+
+def _common_name(name: x509.Name) -> str:
+    """Returns a name for people."""
+    common = name.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(common[0].value) if common else name.rfc4514_string()
 
 
 def _integer(value: int) -> bytes:
