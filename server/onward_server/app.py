@@ -70,9 +70,12 @@ from onward_server.storage.contract import Store
 from onward_server.storage.sqlite import open_sqlite
 from onward_server.telemetry import Telemetry
 from onward_server.upkeep import Upkeep
-from onward_server.web.server import WebPort, WebServer, web_app
+from onward_server.web.server import WebServer, web_app
 from onward_server.web.tiles import tile_routes
 from onward_server.web.tls import WebCertificate
+from onward_server.web.witness import witness_routes
+from onward_server.witnessing.founding import open_witness
+from onward_server.witnessing.witness import Witness
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -91,6 +94,7 @@ class Basis:
     storage: StorageState
     store: Store
     ledger: Ledger
+    witness: Witness | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +160,20 @@ async def build(
         guard = Guard(config.storage.guard_file)
         ledger = Ledger(store, material.log_signer, voice, clock, guard)
         resources.push_async_callback(ledger.stop)
+        witness = None
+        if config.witness.key_file:
+            witness = open_witness(config.witness, clock, telemetry)
+            resources.callback(witness.close)
         basis = Basis(
-            config, material, clock, entropy, telemetry, storage, store, ledger
+            config,
+            material,
+            clock,
+            entropy,
+            telemetry,
+            storage,
+            store,
+            ledger,
+            witness,
         )
         domain = _domain(basis)
         return App(basis, domain, _ports(basis, domain), resources.pop_all())
@@ -172,7 +188,9 @@ async def run(config: Config) -> None:
         UnavailableError: the database cannot be opened.
     """
     configure_logging(config.telemetry.log_level)
-    app = await build(config, telemetry=make_telemetry(config))
+    app = await build(
+        config, telemetry=make_telemetry(config.telemetry, config.exchange.trust_domain)
+    )
     try:
         await app.start()
     except BaseException:
@@ -356,14 +374,12 @@ def _web(
     section = basis.config.web
     if not section.listen:
         return None, ()
-    certificate = None
-    if section.certificate_file and section.key_file:
-        certificate = WebCertificate(
-            section.certificate_file, section.key_file, basis.telemetry
-        )
-    app = web_app(tile_routes(domain.log), settings.web_prefix(basis.config))
-    server = WebServer(app, WebPort(section.listen, certificate))
-    return server, [certificate] if certificate else ()
+    routes = tile_routes(domain.log)
+    if basis.witness is not None:
+        routes += witness_routes(basis.witness)
+    port = settings.web_port(section, basis.telemetry)
+    server = WebServer(web_app(routes, settings.web_prefix(section)), port)
+    return server, [port.certificate] if port.certificate else ()
 
 
 def _upkeep(

@@ -17,7 +17,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -42,6 +42,7 @@ OptionalAddress: TypeAlias = Annotated[
 ]
 OptionalPath: TypeAlias = Path | None
 OptionalUrl: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^(https?://\S+)?$")]
+T = TypeVar("T", bound="Section")
 TrustDomain: TypeAlias = Annotated[
     str, msgspec.Meta(pattern=r"^[a-z0-9._-]+$", max_length=255)
 ]
@@ -230,6 +231,25 @@ class Web(Section, frozen=True):
     """PEM: the private key of that certificate."""
 
 
+class WitnessSection(Section, frozen=True):
+    """Witnessing other logs: cosigning what they sign, on the port of `web`."""
+
+    key_file: OptionalPath = None
+    """PEM, Ed25519: the witness's key, which `onward-server witness init` makes. Empty:
+    no log is witnessed."""
+
+    name: str = ""
+    """The name in the witness's key. Whoever trusts the witness knows it by that.
+    Empty: `<trust_domain>/witness`."""
+
+    logs_file: Path = Path("witness/logs")
+    """The logs that are witnessed: lines `log <vkey> [<url>]`. A changed file is taken
+    over at once."""
+
+    database_file: Path = Path("witness/witness.sqlite")
+    """What was cosigned. Never restore an older copy: make a new witness instead."""
+
+
 class Telemetry(Section, frozen=True):
     """What the exchange tells about itself: never content or personal data."""
 
@@ -276,6 +296,7 @@ class Config(Section, frozen=True):
     limits: Limits = Limits()
     quotas: Quotas = Quotas()
     web: Web = Web()
+    witness: WitnessSection = WitnessSection()
     telemetry: Telemetry = Telemetry()
     test: Test = Test()
 
@@ -283,6 +304,14 @@ class Config(Section, frozen=True):
     def name(self) -> SpiffeId:
         """The exchange's SPIFFE ID."""
         return SpiffeId(self.exchange.trust_domain, IdentityKind.EXCHANGE, "")
+
+
+class WitnessConfig(Section, frozen=True):
+    """The configuration of a witness that is no exchange: three of its sections."""
+
+    web: Web
+    witness: WitnessSection
+    telemetry: Telemetry = Telemetry()
 
 
 def load(path: Path, environment: Mapping[str, str]) -> Config:
@@ -297,16 +326,64 @@ def load(path: Path, environment: Mapping[str, str]) -> Config:
         MalformedError: the file cannot be read, or a value is unknown, missing or not
             allowed; ``field`` is its path.
     """
+    values = _read(path, "onward-server init", "ONWARD_CONFIG")
+    return make(_overlaid(values, environment), path.resolve().parent, str(path))
+
+
+def load_witness(path: Path, environment: Mapping[str, str]) -> WitnessConfig:
+    """Reads the configuration of a witness: its own, or that of its exchange.
+
+    Args:
+        path: the TOML file. One with a section ``exchange`` is that of an exchange.
+        environment: as for :func:`load`.
+
+    Raises:
+        MalformedError: as for :func:`load`; or the file names no key of a witness.
+    """
+    values = _read(path, "onward-server witness init", "ONWARD_WITNESS_CONFIG")
+    merged, base = _overlaid(values, environment), path.resolve().parent
+    if "exchange" in merged:
+        whole = make(merged, base, str(path))
+        found = WitnessConfig(
+            web=whole.web, witness=whole.witness, telemetry=whole.telemetry
+        )
+    else:
+        found = _convert(merged, WitnessConfig, str(path))
+        _check_web(found.web)
+        found = msgspec.structs.replace(
+            found,
+            web=_absolute(found.web, base),
+            witness=_absolute(found.witness, base),
+        )
+    if found.witness.key_file is None or not found.witness.name:
+        raise MalformedError(
+            f"{path}: witness.key_file and witness.name are needed to be a witness; "
+            "`onward-server witness init` makes a key",
+            field="witness.key_file",
+        )
+    return found
+
+
+def _read(path: Path, maker: str, variable: str) -> dict[str, Any]:
+    """Reads a file of TOML.
+
+    Args:
+        path: the file.
+        maker: the command that makes such files.
+        variable: the environment variable that names another.
+
+    Raises:
+        MalformedError: it cannot be read.
+    """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise MalformedError(
             f"the configuration {path} cannot be read: {error.strerror}; make one with "
-            "`onward-server init`, or name another with --config or ONWARD_CONFIG"
+            f"`{maker}`, or name another with --config or {variable}"
         ) from None
     except ValueError as error:
         raise MalformedError(f"the configuration {path} is no TOML: {error}") from None
-    return make(_overlaid(values, environment), path.resolve().parent, str(path))
 
 
 def make(values: Mapping[str, Any], base: Path, source: str) -> Config:
@@ -320,9 +397,18 @@ def make(values: Mapping[str, Any], base: Path, source: str) -> Config:
     Raises:
         MalformedError: a value is unknown, missing or not allowed.
     """
+    return _complete(_convert(values, Config, source), base)
+
+
+def _convert(values: Mapping[str, Any], kind: type[T], source: str) -> T:
+    """Makes a struct of plain values.
+
+    Raises:
+        MalformedError: a value is unknown, missing or not allowed.
+    """
     try:
-        config = msgspec.convert(
-            _without_empty(values), Config, strict=False, dec_hook=_decode
+        return msgspec.convert(
+            _without_empty(values), kind, strict=False, dec_hook=_decode
         )
     except msgspec.ValidationError as error:
         rule, _, place = str(error).partition(" - at ")
@@ -332,7 +418,6 @@ def make(values: Mapping[str, Any], base: Path, source: str) -> Config:
             "configuration.md has every name and bound",
             field=field,
         ) from None
-    return _complete(config, base)
 
 
 def port_of(address: str) -> int:
@@ -400,6 +485,7 @@ def _complete(config: Config, base: Path) -> Config:
     data_dir = base / config.exchange.data_dir
     _check_test(config)
     _check_web(config.web)
+    _check_witness(config)
     api, enrolment = config.api, config.enrolment
     host = api.server_name
     completed = msgspec.structs.replace(
@@ -423,7 +509,14 @@ def _complete(config: Config, base: Path) -> Config:
         keys=_absolute(completed.keys, data_dir),
         storage=_absolute(completed.storage, data_dir),
         web=_absolute(completed.web, data_dir),
+        witness=_absolute(_named(completed), data_dir),
     )
+
+
+def _named(config: Config) -> WitnessSection:
+    """Returns the section of the witness with its name."""
+    name = config.witness.name or f"{config.exchange.trust_domain}/witness"
+    return msgspec.structs.replace(config.witness, name=name)
 
 
 def _check_test(config: Config) -> None:
@@ -444,6 +537,15 @@ def _check_web(web: Web) -> None:
         raise MalformedError(
             "web.certificate_file and web.key_file: name both for HTTPS, or neither",
             field="web.certificate_file",
+        )
+
+
+def _check_witness(config: Config) -> None:
+    """Refuses a witness that nobody could reach."""
+    if config.witness.key_file and not config.web.listen:
+        raise MalformedError(
+            "witness.key_file: a witness answers on the port of web; set web.listen",
+            field="witness.key_file",
         )
 
 

@@ -27,31 +27,34 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from prometheus_client import CollectorRegistry, start_http_server
 
-from onward_server.config import Config, port_of
+from onward_server import config
 from onward_server.telemetry import Telemetry
 
 _SERVICE = "onward-exchange"
 
 
-def make_telemetry(config: Config) -> Telemetry:
+def make_telemetry(settings: config.Telemetry, namespace: str) -> Telemetry:
     """Returns telemetry that goes where the configuration says.
+
+    Args:
+        settings: the section of the configuration.
+        namespace: whose telemetry it is: a trust domain, or the name of a witness.
 
     Raises:
         OSError: the address for Prometheus cannot be listened on.
     """
-    settings = config.telemetry
     resource = Resource.create(
         {
             "service.name": _SERVICE,
             "service.version": version("onward"),
-            "service.namespace": config.exchange.trust_domain,
+            "service.namespace": namespace,
         }
     )
     readers: list[MetricReader] = []
     endings: list[Callable[[], object]] = []
     tracers = None
     if settings.otlp_endpoint:
-        tracers = _tracers(config, resource)
+        tracers = _tracers(settings, resource)
         endings.append(tracers.shutdown)
         readers.append(
             PeriodicExportingMetricReader(
@@ -113,9 +116,8 @@ def configure_logging(level: str, stream: TextIO = sys.stderr) -> None:
     )
 
 
-def _tracers(config: Config, resource: Resource) -> TracerProvider:
+def _tracers(settings: config.Telemetry, resource: Resource) -> TracerProvider:
     """Returns what sends spans."""
-    settings = config.telemetry
     tracers = TracerProvider(
         sampler=ParentBased(TraceIdRatioBased(settings.trace_ratio)),
         resource=resource,
@@ -131,7 +133,7 @@ def _prometheus(address: str) -> tuple[MetricReader, Callable[[], None]]:
     registry = CollectorRegistry()
     reader = PrometheusMetricReader(scope_info_enabled=False, registry=registry)
     host = address.rpartition(":")[0].strip("[]")
-    server, thread = start_http_server(port_of(address), host, registry)
+    server, thread = start_http_server(config.port_of(address), host, registry)
 
     def stop() -> None:
         server.shutdown()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from onward_server.config import Config
+from onward_server.config import Config, Web
 from onward_server.exchange.clock import Clock, SettableClock, SystemClock
 from onward_server.exchange.limits import Limits
 from onward_server.exchange.quotas import Allowance, Place, Resource
 from onward_server.services.server import Port
 from onward_server.services.tls import TlsFiles
+from onward_server.telemetry import Telemetry
+from onward_server.web.server import WebPort
+from onward_server.web.tls import WebCertificate
 
 _API_MESSAGE = 4 * 1024 * 1024
 _ENROLMENT_MESSAGE = 64 * 1024
@@ -56,9 +59,21 @@ def enrolment_files(config: Config) -> TlsFiles:
     return TlsFiles(tls.certificate_file, tls.key_file, issuer=tls.ca_certificate_file)
 
 
-def web_prefix(config: Config) -> str:
+def web_prefix(web: Web) -> str:
     """Returns the path of the URL for strangers, without a slash at its end."""
-    return urlsplit(config.web.url).path.rstrip("/")
+    return urlsplit(web.url).path.rstrip("/")
+
+
+def web_port(web: Web, telemetry: Telemetry) -> WebPort:
+    """Returns what the port for strangers is like.
+
+    Raises:
+        MalformedError: its certificate cannot be used.
+    """
+    certificate = None
+    if web.certificate_file and web.key_file:
+        certificate = WebCertificate(web.certificate_file, web.key_file, telemetry)
+    return WebPort(web.listen, certificate)
 
 
 def limits(config: Config) -> Limits:

@@ -252,7 +252,7 @@ async def test_prometheus_reads_what_was_told(tmp_path: Path) -> None:
     port = free_port()
     settings = {"ONWARD__TELEMETRY__PROMETHEUS_LISTEN": f"127.0.0.1:{port}"}
     async with open_service(tmp_path, settings) as service:
-        telemetry = make_telemetry(service.config)
+        telemetry = make_telemetry(service.config.telemetry, "national.example")
         telemetry.tell(METRICS[0], 0.2, {"rpc.method": "a/B"})
         page = await read_http(port)
         assert "rpc_server_call_duration_seconds_count{" in page
