@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import json
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import a2b_base64, b2a_base64
 from typing import Final
 
 from onward.core.errors import MalformedError
+
+# Of each statement three parts are decoded: no detours.
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
+_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
 
 # The last of 43 characters carries four bits, and two that must be zero.
 _SHA256_ID: Final = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
@@ -20,7 +24,8 @@ _SHA256_ID: Final = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 
 def base64url(data: bytes) -> str:
     """Encode without padding (RFC 7515 section 2)."""
-    return urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+    text = b2a_base64(data, newline=False).rstrip(b"=")
+    return text.translate(_URL_SAFE).decode("ascii")
 
 
 def from_base64url(text: str, what: str) -> bytes:
@@ -34,7 +39,8 @@ def from_base64url(text: str, what: str) -> bytes:
         MalformedError: padding, foreign characters, or bits after the last byte.
     """
     try:
-        data = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        padded = text.encode("ascii") + b"=" * (-len(text) % 4)
+        data = a2b_base64(padded.translate(_STANDARD))
     except ValueError:
         data = None
     if data is None or base64url(data) != text:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from onward.core.audit.report import AuditReport
 from onward.core.audit.tables import Table
@@ -30,8 +31,8 @@ def write_report(report: AuditReport, folder: Path) -> list[Path]:
     page = folder / "report.html"
     page.write_text(render_report(report), encoding="utf-8")
     data = folder / "report.json"
-    text = json.dumps(report_dict(report), ensure_ascii=False, indent=1)
-    data.write_text(text + "\n", encoding="utf-8")
+    text = msgspec.json.format(msgspec.json.encode(report_dict(report)), indent=1)
+    data.write_bytes(text + b"\n")
     tables = [table for answer in report.answers for table in answer.tables]
     return [page, data, *(_write_table(table, folder) for table in tables)]
 

@@ -140,7 +140,7 @@ class Audit:
 
     def reader(self) -> Reader:
         """Returns a reader of chains, with the keys that are known so far."""
-        return Reader(self._keys, self.entries, self.origin)
+        return Reader(self._keys, self.entries, self._tree, self.origin)
 
     def add_policy(self, files: Mapping[str, bytes]) -> None:
         """Adds the files of a policy set, which say what hotlines had to keep."""
@@ -151,11 +151,6 @@ class Audit:
         """Adds what was found in one chain."""
         self._found.extend(reading.findings)
         self._clock.add(reading.times)
-        for size, root in reading.seen:
-            if self._tree.root(size) != root:
-                why = f"it has seen another tree of size {size} than the log had"
-                subject = f"chain {reading.chain or 'of the exchange'}"
-                self._found.add(Finding(TIMING, subject, why, "LOG_FORKED"))
         match reading.facts:
             case IntakeFacts():
                 self._intakes.append(reading.facts)

@@ -209,20 +209,16 @@ class Reading(NamedTuple):
     """What was found in one chain.
 
     Attributes:
-        chain: its name.
         facts: what remains of it; None if it could not be followed at all.
         findings: what does not hold.
         times: five numbers for each statement: index, claimed time in milliseconds,
             size of the tree seen, index of the statement answered, whether the
             exchange said it.
-        seen: the roots that its statements name, by size.
     """
 
-    chain: str
     facts: Facts | None
     findings: tuple[Finding, ...]
     times: bytes
-    seen: tuple[tuple[int, bytes], ...]
 
 
 def milliseconds(time: Timestamp) -> int:

@@ -77,6 +77,7 @@ class Policies:
     """
 
     times: dict[bytes, PassOnTimes] = field(default_factory=dict)
+    _known: dict[tuple[bytes, int, str], PassOn | None] = field(default_factory=dict)
     _places: list[int] = field(default_factory=list)
     _digests: list[bytes] = field(default_factory=list)
 
@@ -92,8 +93,11 @@ class Policies:
 
     def pass_on(self, at: int, urgency: int, jurisdiction: str) -> PassOn | None:
         """Returns what a hotline had to keep from an entry on; None if not known."""
-        times = self.times.get(self.in_force(at))
-        return times.of(urgency, jurisdiction) if times else None
+        key = self.in_force(at), urgency, jurisdiction
+        if key not in self._known:
+            times = self.times.get(key[0])
+            self._known[key] = times.of(urgency, jurisdiction) if times else None
+        return self._known[key]
 
     def learn(self, digest: bytes, files: Mapping[str, bytes]) -> None:
         """Adds what is known of a set; one that was never in force does no harm.

@@ -10,6 +10,8 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Final
 
@@ -24,6 +26,7 @@ from onward.core.audit.facts import (
     milliseconds,
 )
 from onward.core.audit.following import facts_of_referral, remarks_of
+from onward.core.audit.prefixes import Prefixes
 from onward.core.audit.steps import CHAINS, PLACES, READABLE, SIGNATURES, TIMING
 from onward.core.bodies import check_body
 from onward.core.errors import (
@@ -44,6 +47,9 @@ from onward.core.verify.keys import Keys, check_signatures
 _OF_THE_HOTLINE: Final = frozenset({"intake", "withholding", "hold", "link"})
 _OF_THE_EXCHANGE: Final = frozenset({"rejection", "warning", "breach"})
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NO_RECEIPT: Final = TlogProof(0, (), "")
+
 _REFERRAL_BEGINNING: Final = ("referral", "acceptance")
 _REFERRAL_REFUSED: Final = ("referral", "rejection")
 
@@ -54,12 +60,14 @@ class Reader:
     Args:
         keys: the keys that were in force at each place of the log.
         entries: the log's entries, 32 bytes each.
+        tree: their tree.
         origin: the log's origin.
     """
 
-    def __init__(self, keys: Keys, entries: bytes, origin: str) -> None:
+    def __init__(self, keys: Keys, entries: bytes, tree: Prefixes, origin: str) -> None:
         self._keys = keys
         self._entries = entries
+        self._tree = tree
         self._origin = origin
 
     def read(self, chain: str, lines: Sequence[tuple[int, str]]) -> Reading:
@@ -77,7 +85,7 @@ class Reader:
                 facts = self._referral(chain, entries, findings)
             else:
                 facts = self._intake(entries, findings)
-        return self._reading(chain, facts, findings, entries)
+        return self._reading(facts, findings, entries)
 
     def read_common(
         self, lines: Sequence[tuple[int, str]]
@@ -89,23 +97,21 @@ class Reader:
         """
         findings: list[Finding] = []
         entries = list(self._parsed(EXCHANGE, lines, findings))
-        return entries, self._reading(EXCHANGE, None, findings, entries)
+        return entries, self._reading(None, findings, entries)
 
     def _parsed(
         self, chain: str, lines: Sequence[tuple[int, str]], findings: list[Finding]
     ) -> Iterator[Entry]:
         """Yields the statements that can be read and stand in the log where said."""
         for index, jws in lines:
-            subject = f"log entry {index}"
-            with noting(findings, READABLE, subject):
+            with noting(findings, READABLE, f"log entry {index}"):
                 entry = entry_of(index, jws)
-                subject = entry.subject
                 check_body(entry.statement.message)
                 _check_chain(chain, entry)
-                if not self._stands(entry):
-                    findings.append(_misplaced(subject))
-                    continue
-                yield entry
+                if self._stands(entry):
+                    yield entry
+                else:
+                    findings.append(_misplaced(entry.subject))
 
     def _stands(self, entry: Entry) -> bool:
         at = entry.index * HASH_SIZE
@@ -168,21 +174,19 @@ class Reader:
 
     def _reading(
         self,
-        chain: str,
         facts: Facts | None,
         findings: list[Finding],
         entries: Sequence[Entry],
     ) -> Reading:
         """Returns what remains of a chain."""
         places = {entry.statement.digest: entry.index for entry in entries}
-        times, seen = array("q"), dict[int, bytes]()
+        times = array("q")
         for entry in entries:
             message = entry.statement.message
-            size = entry.seen_size(self._origin)
-            if size:
-                root = seen.setdefault(size, message.seen.root)
-                if root != message.seen.root:
-                    findings.append(_forked(entry))
+            seen = message.seen
+            size = seen.size if seen.origin == self._origin else 0
+            if size and self._tree.root(size) != seen.root:
+                findings.append(_forked(entry, size))
             times.extend(
                 (
                     entry.index,
@@ -192,8 +196,7 @@ class Reader:
                     entry.issuer == self._keys.exchange,
                 )
             )
-        seen_roots = tuple(seen.items())
-        return Reading(chain, facts, tuple(findings), times.tobytes(), seen_roots)
+        return Reading(facts, tuple(findings), times.tobytes())
 
 
 @contextmanager
@@ -208,17 +211,28 @@ def noting(findings: list[Finding], step: int, subject: str) -> Iterator[None]:
         findings.append(Finding(step, subject, why, "MALFORMED"))
 
 
-def entry_of(index: int, jws: str) -> Entry:
-    """Reads a statement of an export.
+@dataclass(frozen=True, slots=True)
+class ShownEntry(Entry):
+    """A statement of an export, which is asked for its kind and time very often.
 
     It has no receipt of its own: the log's entries are all there, and prove it.
+    """
+
+    kind: str
+    claimed: datetime
+
+
+def entry_of(index: int, jws: str) -> ShownEntry:
+    """Reads a statement of an export.
 
     Raises:
         MalformedError: it has not the form of one.
     """
     statement = parse_statement(jws)
-    subject = f"log entry {index} ({statement.body_kind})"
-    return Entry(index, statement, subject, TlogProof(index, (), ""))
+    made, kind = statement.message.made_time, statement.body_kind
+    claimed = _EPOCH + timedelta(seconds=made.seconds, microseconds=made.nanos // 1000)
+    subject = f"log entry {index} ({kind})"
+    return ShownEntry(index, statement, subject, _NO_RECEIPT, kind, claimed)
 
 
 def _misplaced(subject: str) -> Finding:
@@ -231,14 +245,9 @@ def _misplaced(subject: str) -> Finding:
     )
 
 
-def _forked(entry: Entry) -> Finding:
-    return Finding(
-        TIMING,
-        entry.subject,
-        f"it names another tree of size {entry.statement.message.seen.size} than a "
-        "statement of the same chain",
-        "LOG_FORKED",
-    )
+def _forked(entry: Entry, size: int) -> Finding:
+    why = f"it has seen another tree of size {size} than the log had"
+    return Finding(TIMING, entry.subject, why, "LOG_FORKED")
 
 
 def _add(findings: list[Finding], step: int, problems: Sequence[Problem]) -> None:

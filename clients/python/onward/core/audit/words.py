@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -30,6 +31,7 @@ _PREFIXES: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
+@lru_cache(maxsize=1024)
 def word(enum: str, value: int) -> str:
     """Returns a value of the vocabulary in plain words, such as ``imminent danger``.
 
