@@ -703,6 +703,12 @@ def test_a_part_that_is_not_text_is_refused(folder: Path, name: str) -> None:
         load(folder)
 
 
+def test_a_part_that_is_a_folder_is_refused(folder: Path) -> None:
+    (folder / "US-OH.cedar").mkdir()
+    with pytest.raises(PolicyInvalidError, match=r"US-OH\.cedar .* cannot be read"):
+        load(folder)
+
+
 def test_another_schema_than_this_release_s_is_refused(folder: Path) -> None:
     path = folder / "schema.cedarschema"
     path.write_text(path.read_text().replace("tribalLand: Bool", "tribalLand: Long"))

@@ -135,9 +135,13 @@ def export(
     """Write the policy set in force to a new folder, to change it."""
 
     def write(policy_set: PolicySet) -> None:
-        directory.mkdir(parents=True, exist_ok=False)
-        for name, text in policy_set.files.items():
-            (directory / name).write_text(text, "utf-8", newline="")
+        try:
+            directory.mkdir(parents=True)
+            for name, text in policy_set.files.items():
+                (directory / name).write_text(text, "utf-8", newline="")
+        except OSError as error:
+            why = f"{directory} cannot be written: {error.strerror}"
+            raise typer.BadParameter(why, param_hint="DIR") from error
         tell(f"{directory} has the policy set {policy_set.version}")
 
     if directory.exists():

@@ -52,7 +52,8 @@ def read_policy_files(folder: Traversable) -> PolicyFiles:
     """Reads a set from a folder.
 
     Raises:
-        PolicyInvalidError: as :func:`check_policy_files`, or a file is not UTF-8.
+        PolicyInvalidError: as :func:`check_policy_files`, or a file cannot be read or
+            is not UTF-8.
     """
     found = folder.iterdir() if folder.is_dir() else ()
     texts: dict[str, str] = {}
@@ -114,8 +115,12 @@ def _check_name(name: str) -> None:
 
 def _read(entry: Traversable) -> str:
     """Returns the text of one file, without reading more than a set may have."""
-    with entry.open("rb") as opened:
-        data = opened.read(MAX_SET + 1)
+    try:
+        with entry.open("rb") as opened:
+            data = opened.read(MAX_SET + 1)
+    except OSError as error:
+        msg = f"{entry.name} of the policy set cannot be read: {error.strerror}"
+        raise PolicyInvalidError(msg) from error
     try:
         return data.decode()
     except UnicodeDecodeError as error:
