@@ -26,6 +26,7 @@ from typing import Final
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from onward._files import make_private_dir, write_atomically
 from onward.core.directory import MemberEntry
@@ -237,12 +238,18 @@ def _make_keys(config: Config, founding: Founding, clock: Clock) -> None:
     renew_server_certificate(config, founding.other_hosts, clock)
     statement_key = StatementPrivateKey.generate(founding.algorithm)
     write_atomically(config.keys.statement_key_file, statement_key.to_pem())
-    log_key = Ed25519PrivateKey.generate().private_bytes(
+    write_atomically(config.keys.log_key_file, log_key_pem())
+    second = private_key_pem(MLDSA44PrivateKey.generate())
+    write_atomically(config.keys.log_mldsa_key_file, second)
+
+
+def log_key_pem() -> bytes:
+    """Returns a new log key, PEM."""
+    return Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    write_atomically(config.keys.log_key_file, log_key)
 
 
 async def _enrol_operator(

@@ -13,6 +13,7 @@
     state/checkpoint       the newest verified checkpoint, a signed note
     state/alerts           up to where alerts were dealt with
     state/fork-*.txt       evidence of a forked log; with one, no work is done
+    state/checkpoint-*.txt the last checkpoint of a log that was succeeded by another
     receipts/<id>.jsonl    statements about a referral with their receipts
     content/<id>.sealed    content received, as it came, while it may be needed
     queue/                 intakes that are not registered yet, in their order
@@ -189,6 +190,22 @@ class Home:
     def save_certificate(self, certificate_chain: bytes) -> None:
         """Replaces the certificate."""
         write_atomically(self.path / "tls.crt", certificate_chain)
+
+    def follow(self, trust: str) -> None:
+        """Goes over to the log of another trust file: the exchange's log was succeeded.
+
+        What was seen of the log before is kept beside, and not compared any more.
+
+        Raises:
+            MalformedError: it is no trust file.
+        """
+        Policy.parse(trust)
+        with self._lock():
+            for file in (self._checkpoint_file, self._alerts_file):
+                if seen := _read_or_empty(file):
+                    mark = sha256(seen.encode()).hexdigest()[:16]
+                    file.replace(file.with_name(f"{file.name}-{mark}.txt"))
+            write_atomically(self.path / "trust.txt", trust.encode())
 
     # --- keys -----------------------------------------------------------------------
 

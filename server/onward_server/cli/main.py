@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from onward_server.cli import certificates, log, members, policy, witness
+from onward_server.cli import certificates, log, members, policy, restore, witness
 from onward_server.cli.output import (
     DEFECT,
     INTERRUPTED,
@@ -39,6 +39,7 @@ app.add_typer(members.app, name="member")
 app.add_typer(certificates.app, name="certificate")
 app.add_typer(policy.app, name="policy")
 app.add_typer(log.app, name="log")
+log.app.command()(restore.succeed)
 app.add_typer(witness.app, name="witness")
 
 

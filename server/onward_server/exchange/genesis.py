@@ -4,6 +4,9 @@ The log's first entry is a ``KeyChange``, signed with a key that it introduces i
 It is trusted since the log's key vouches for the entry, so whoever verifies needs no
 key of the exchange but the log's. Each later one is signed with the key in force, and
 names the ``KeyChange`` before it.
+
+A log that succeeds another one says so in its first entry, carries the entries of the
+other one, and has another ``KeyChange`` where its own begin (``succession``).
 """
 
 from __future__ import annotations
@@ -49,12 +52,8 @@ class GenesisChange:
         Raises:
             StateError: STATE_FORBIDS: the log has entries already.
         """
-        statement = draft.say(
-            key_change=statement_pb2.KeyChange(
-                keys=[_active(self.key, draft.now_ms)], log_vkey=self.log_vkey
-            )
-        )
-        index = draft.log(statement, places=EVERYBODY)
+        body = introduction(self.key, self.log_vkey, draft.now_ms)
+        index = draft.log(draft.say(key_change=body), places=EVERYBODY)
         if index:
             raise StateError(
                 Reason.ERROR_REASON_STATE_FORBIDS,
@@ -92,6 +91,44 @@ class KeyReplacementChange:
             ),
         )
         return [draft.log(statement, places=EVERYBODY)]
+
+
+@dataclass(frozen=True, slots=True)
+class SuccessionChange:
+    """The change: after the entries of its predecessor, a log's own ones begin.
+
+    Attributes:
+        log_vkey: the log's verifier key.
+        last: the last ``KeyChange`` of the predecessor: its keys stay in force.
+    """
+
+    log_vkey: str
+    last: UnverifiedStatement
+
+    @property
+    def needs(self) -> Needs:
+        """Nothing: the log is not in use yet."""
+        return Needs()
+
+    def plan(self, draft: Draft) -> Sequence[int]:
+        """Logs the ``KeyChange``."""
+        body = statement_pb2.KeyChange(
+            keys=self.last.message.key_change.keys, log_vkey=self.log_vkey
+        )
+        statement = draft.say(previous=self.last.digest, key_change=body)
+        return [draft.log(statement, places=EVERYBODY)]
+
+
+def introduction(
+    key: StatementPublicKey,
+    log_vkey: str,
+    now_ms: int,
+    predecessor: statement_pb2.Predecessor | None = None,
+) -> statement_pb2.KeyChange:
+    """Returns the body of a log's first entry."""
+    return statement_pb2.KeyChange(
+        keys=[_active(key, now_ms)], log_vkey=log_vkey, predecessor=predecessor
+    )
 
 
 def _active(key: StatementPublicKey, now_ms: int) -> directory_pb2.StatementKey:

@@ -7,7 +7,10 @@ start the ledger compares. A guard that is *behind* the database is harmless (th
 machine stopped between commit and guard); one that is *ahead* means that entries were
 lost, and the exchange refuses to sign.
 
-The file is one line: ``<size> <root in hex>\\n``.
+A log that was succeeded by another one is *retired*: its guard names the successor's
+key, and nothing is signed any more either.
+
+The file is one line: ``<size> <root in hex>[ <successor's vkey>]\\n``.
 """
 
 from __future__ import annotations
@@ -20,14 +23,21 @@ from onward.core.errors import Reason, StateError
 
 _ROOT_HEX = 64
 _LINE = f"{{:020d}} {{:0>{_ROOT_HEX}}}\n"
+_MAX_LINE = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class SignedHead:
-    """A size and root that were signed."""
+    """A size and root that were signed.
+
+    Attributes:
+        successor: the key of the log that goes on in place of this one; empty while
+            this one goes on.
+    """
 
     size: int
     root: bytes
+    successor: str = ""
 
 
 class Guard:
@@ -53,12 +63,13 @@ class Guard:
         Raises:
             StateError: the file is damaged; a person must look at it.
         """
-        line = os.pread(self._descriptor, 200, 0).decode("ascii", "replace")
+        line = os.pread(self._descriptor, _MAX_LINE, 0).decode("utf-8", "replace")
         if not line:
             return None
-        size, _, root = line.rstrip("\n").partition(" ")
+        size, _, rest = line.rstrip("\n").partition(" ")
+        root, _, successor = rest.partition(" ")
         try:
-            return SignedHead(int(size), bytes.fromhex(root))
+            return SignedHead(int(size), bytes.fromhex(root), successor)
         except ValueError:
             raise StateError(
                 Reason.ERROR_REASON_STORAGE_UNAVAILABLE,
@@ -76,8 +87,18 @@ class Guard:
         """
         os.pwrite(self._descriptor, _LINE.format(size, root.hex()).encode(), 0)
 
+    def retire(self, head: SignedHead) -> None:
+        """Keeps that nothing may be signed after this head; returns when it is on disk.
+
+        Args:
+            head: the last one, with its successor.
+        """
+        line = f"{_LINE.format(head.size, head.root.hex())[:-1]} {head.successor}\n"
+        os.pwrite(self._descriptor, line.encode(), 0)
+        os.fsync(self._descriptor)
+
     def check(self, size: int, root_at: bytes | None) -> None:
-        """Refuses a database that is older than what was signed.
+        """Refuses a database that is older than what was signed, and a retired log.
 
         Args:
             size: the size of the database's head.
@@ -91,12 +112,20 @@ class Guard:
         last = self.last()
         if last is None:
             return
+        if last.successor:
+            raise StateError(
+                Reason.ERROR_REASON_STATE_FORBIDS,
+                f"this log was retired at size {last.size}; the one that goes on is "
+                f"that of {last.successor}. Start the exchange in its folder",
+            )
         if size < last.size:
             raise StateError(
                 Reason.ERROR_REASON_STORAGE_UNAVAILABLE,
                 f"the database has {size} log entries, but {last.size} were signed: it "
-                "is older than the log. Restore a newer copy; signing on would fork "
-                "the log. `onward-server doctor` explains the ways out",
+                f"is older than the log, and lacks the entries {size} to "
+                f"{last.size - 1}. Signing on would fork the log. Find a newer copy, "
+                "and put it in place with `onward-server restore`; if there is none, "
+                "begin a successor with `onward-server log succeed`",
             )
         if root_at != last.root:
             raise StateError(

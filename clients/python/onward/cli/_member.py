@@ -71,6 +71,14 @@ def enroll(
     print_line(f"its home is {home.path}; its trust file {home.path / 'trust.txt'}")
 
 
+def follow(path: Path, trust: Path) -> None:
+    """Makes a home follow the log of another trust file."""
+    home = Home.open(path)
+    home.follow(trust.read_text(encoding="utf-8"))
+    for log in home.policy.logs:
+        print_line(f"trusted: {log.vkey.format()}")
+
+
 def list_keys(path: Path, *, as_json: bool) -> None:
     """Prints the member's keys, and until when its certificate is valid."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -46,6 +47,23 @@ def enroll(
 
     text = sys.stdin.readline().strip() if token == "-" else token  # noqa: S105 - no secret
     _member.enroll(home, text, algorithm, suite, as_json=as_json)
+
+
+def follow(
+    trust: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The exchange's new trust file.")
+    ],
+    home: HomeOption = HOME,
+) -> None:
+    """Go over to the log that succeeds the exchange's log.
+
+    Whoever gave you the file must be the one whom you trust for it: it says which log
+    is believed from now on. What was seen of the log before is kept, and keeps
+    verifying if the file lists that log too.
+    """
+    from onward.cli import _member
+
+    _member.follow(home, trust)
 
 
 @keys.command("list")

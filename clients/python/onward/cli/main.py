@@ -46,6 +46,7 @@ app = typer.Typer(
 
 for command in (
     joining.enroll,
+    joining.follow,
     intaking.intake,
     intaking.withhold,
     intaking.hold,

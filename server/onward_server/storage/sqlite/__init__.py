@@ -1,5 +1,6 @@
 """The embedded backend: one SQLite file, one writing connection, a few reading ones."""
 
 from onward_server.storage.sqlite.store import SqliteStore, open_sqlite
+from onward_server.storage.sqlite.successor import make_successor
 
-__all__ = ["SqliteStore", "open_sqlite"]
+__all__ = ["SqliteStore", "make_successor", "open_sqlite"]

@@ -7,15 +7,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from onward.core.bodies import check_body
-from onward.core.bundle import Bundle, LoggedStatement
+from onward.core.bundle import Bundle, LoggedStatement, StampedCheckpoint
 from onward.core.custody import SIGNERS
 from onward.core.errors import MalformedError, OnwardError
+from onward.core.notes import parse_note
 from onward.core.statements import parse_statement
+from onward.core.timestamps import Token
 from onward.core.timing import Placed
 from onward.core.tlog_proof import TlogProof
 from onward.v1 import statement_pb2
 
 _DIRECTORY_KINDS = frozenset({"key_change", "directory_change"})
+
+_MAY_BEGIN = frozenset({"key_change"})
+"""A log's first entry has seen nothing; a successor has it at another place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +92,33 @@ class Entry(Placed):
 
 
 @dataclass(frozen=True, slots=True)
+class Stamp:
+    """A timestamp of the bundle.
+
+    Attributes:
+        subject: names it to people: its place in the bundle.
+        note: the checkpoint that it comes with.
+        token: what stamps the text of that note.
+    """
+
+    subject: str
+    note: str
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
-    """The statements that could be read, each list in the order of the bundle.
+    """What could be read, each list in the order of the bundle.
 
     Attributes:
         statements: those of custody chains.
         directory: those about keys.
+        stamps: the timestamps.
     """
 
     statements: tuple[Entry, ...]
     directory: tuple[Entry, ...]
+    stamps: tuple[Stamp, ...] = ()
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -110,11 +132,13 @@ def read_evidence(bundle: Bundle) -> tuple[Evidence, list[Problem]]:
     1. Each statement has the form and the body that ``statement.proto`` asks for.
     2. Each receipt is a ``tlog-proof`` without extra data, which nobody vouches for.
     3. Each list has the kinds that belong to it, in the log's order, each place once.
+    4. Each timestamp is one over the text of the checkpoint that it comes with.
     """
     problems: list[Problem] = []
     statements = _read("statements", bundle.statements, frozenset(SIGNERS), problems)
     directory = _read("directory", bundle.directory, _DIRECTORY_KINDS, problems)
-    return Evidence(tuple(statements), tuple(directory)), problems
+    stamps = _read_stamps(bundle.vouchers.timestamps, problems)
+    return Evidence(tuple(statements), tuple(directory), tuple(stamps)), problems
 
 
 def _read(
@@ -134,6 +158,21 @@ def _read(
     return entries
 
 
+def _read_stamps(
+    items: Sequence[StampedCheckpoint], problems: list[Problem]
+) -> list[Stamp]:
+    """Reads the timestamps, and notes what is wrong with them."""
+    stamps: list[Stamp] = []
+    for place, item in enumerate(items):
+        subject = f"timestamps[{place}]"
+        with noting(problems, subject):
+            text, token = parse_note(item.checkpoint).text, Token.parse(item.token)
+            if not token.stamps(text):
+                raise MalformedError("it stamps something else than its checkpoint")
+            stamps.append(Stamp(subject, item.checkpoint, token))
+    return stamps
+
+
 def _entry(subject: str, item: LoggedStatement) -> Entry:
     """Reads one statement with its receipt."""
     statement = parse_statement(item.statement)
@@ -151,10 +190,14 @@ def _check_form(entry: Entry, kinds: frozenset[str], after: int) -> None:
         raise MalformedError("a statement about an intake does not belong there")
     if entry.receipt.extra is not None:
         raise MalformedError("the receipt has extra data, which nobody vouches for")
-    if entry.index and not entry.statement.message.HasField("seen"):
+    if entry.index and entry.kind not in _MAY_BEGIN and not _has_seen(entry):
         raise MalformedError("it names no checkpoint that its issuer had seen")
     if entry.index <= after:
         raise MalformedError(
             f"it is log entry {entry.index}, and listed after log entry {after}: not "
             "in the log's order"
         )
+
+
+def _has_seen(entry: Entry) -> bool:
+    return entry.statement.message.HasField("seen")

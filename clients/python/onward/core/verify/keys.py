@@ -1,11 +1,20 @@
-"""Whose key signed what: the exchange, its members, and the parties of a chain."""
+"""Whose key signed what: the exchange, its members, and the parties of a chain.
+
+A log that succeeds another one begins with its own ``KeyChange``, which names the
+predecessor, and goes on with the predecessor's entries as they are: so the first entry
+of the predecessor, which introduces keys as well, may be its second one. From there on
+keys follow each other as they did there, up to the ``KeyChange`` with which the
+successor's own entries begin.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
+from onward.core.checkpoints import Checkpoint
 from onward.core.custody import SIGNERS, Signer
 from onward.core.directory import DirectoryHistory, StatementKeySet
 from onward.core.errors import (
@@ -16,8 +25,12 @@ from onward.core.errors import (
     VerificationError,
 )
 from onward.core.identity import IdentityKind, SpiffeId
+from onward.core.notes import Vkey, open_note
 from onward.core.verify.chains import Chain
 from onward.core.verify.evidence import Entry, Problem, noting
+from onward.v1 import statement_pb2
+
+_NOWHERE: Final = -1
 
 
 @dataclass(slots=True)
@@ -33,6 +46,8 @@ class Keys:
     _sets: list[StatementKeySet] = field(default_factory=list)
     _members: DirectoryHistory = field(default_factory=DirectoryHistory)
     _last: dict[str, bytes] = field(default_factory=dict)
+    _beginning: int = 0
+    _carried: list[tuple[int, str]] = field(default_factory=list)
 
     def check_signature(self, entry: Entry) -> None:
         """Checks that a key of the issuer of that place and time signed a statement.
@@ -57,25 +72,43 @@ class Keys:
             self._add_directory_change(entry)
 
     def _add_key_change(self, entry: Entry, vkeys: Collection[str]) -> None:
-        """Adds a ``KeyChange``; the first one is trusted through the log alone."""
+        """Adds a ``KeyChange``; a log's first one is trusted through the log alone."""
         body, issuer = entry.statement.message.key_change, entry.issuer
         keys = StatementKeySet.from_protos(issuer, list(body.keys))
-        if not self.exchange:
-            _check_genesis(entry)
+        begins = entry.index == self._beginning
+        if begins:
+            _check_genesis(entry, self.exchange)
             entry.statement.verify(keys.usable(entry.statement.key_id, entry.claimed))
         else:
             self._check_exchange(entry)
             self.check_signature(entry)
-        self._check_previous(entry, issuer)
-        if body.log_vkey not in vkeys:
-            raise VerificationError(
-                Reason.ERROR_REASON_NOTE_UNTRUSTED,
-                "it names a log key that the trust file does not list for this log",
-            )
+            self._check_previous(entry, issuer)
+        self._check_log(entry, vkeys)
+        if begins:
+            self._begin(entry)
         self.exchange = issuer
         self._places.append(entry.index)
         self._sets.append(keys)
         self._last[issuer] = entry.statement.digest
+
+    def _begin(self, entry: Entry) -> None:
+        """Takes the beginning of a log, and notes which log is carried on in it."""
+        body = entry.statement.message.key_change
+        before, self._beginning = body.predecessor, _NOWHERE
+        if body.HasField("predecessor"):
+            _check_predecessor(before)
+            self._beginning = entry.index + 1
+            self._carried.append((entry.index + before.carried_size, before.log_vkey))
+
+    def _check_log(self, entry: Entry, vkeys: Collection[str]) -> None:
+        """Requires the key of this log, or of the predecessor that an entry is of."""
+        vkey = entry.statement.message.key_change.log_vkey
+        carried = {vkey for end, vkey in self._carried if entry.index <= end}
+        if vkey not in vkeys and vkey not in carried:
+            raise VerificationError(
+                Reason.ERROR_REASON_NOTE_UNTRUSTED,
+                "it names a log key that the trust file does not list for this log",
+            )
 
     def _add_directory_change(self, entry: Entry) -> None:
         """Adds a ``DirectoryChange``."""
@@ -179,12 +212,33 @@ def _check_party(entry: Entry, referral: Entry | None, exchange: str) -> None:
         )
 
 
-def _check_genesis(entry: Entry) -> None:
-    """Requires that this is the log's first entry, and an exchange says it."""
-    if entry.index != 0:
-        raise _no_genesis()
+def _check_genesis(entry: Entry, exchange: str) -> None:
+    """Requires that an exchange, the same one as before, says how its log begins."""
     if SpiffeId.parse(entry.issuer).kind is not IdentityKind.EXCHANGE:
         raise MalformedError("the log's first entry is not said by an exchange")
+    if entry.issuer != (exchange or entry.issuer):
+        raise VerificationError(
+            Reason.ERROR_REASON_ISSUER_MISMATCH,
+            f"the log succeeds one of {exchange}, and {entry.issuer} began that",
+        )
+    if entry.statement.message.previous:
+        raise StateError(
+            Reason.ERROR_REASON_PREVIOUS_MISMATCH,
+            "it is the first entry of a log, and says that it answers another one",
+        )
+
+
+def _check_predecessor(before: statement_pb2.Predecessor) -> None:
+    """Requires the last checkpoint of the predecessor, signed with the key named."""
+    vkey = Vkey.parse(before.log_vkey)
+    checkpoint = Checkpoint.parse(open_note(before.checkpoint, [vkey]).text)
+    if checkpoint.origin != vkey.name:
+        raise VerificationError(
+            Reason.ERROR_REASON_NOTE_UNTRUSTED,
+            "the predecessor's checkpoint is of another log than its key",
+        )
+    if not 0 <= before.carried_size <= checkpoint.size:
+        raise MalformedError("more entries are carried on than the predecessor had")
 
 
 def _no_genesis() -> UnknownError:
