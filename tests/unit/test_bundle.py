@@ -41,7 +41,7 @@ def test_content_and_recipient_survive(data: bytes) -> None:
 
 
 def test_members_of_later_versions_are_ignored(data: bytes) -> None:
-    later = edited(data, lambda members: members.update(timestamps=[{"x": [1.5]}]))
+    later = edited(data, lambda members: members.update(notarizations=[{"x": [1.5]}]))
     assert Bundle.parse(later) == Bundle.parse(data)
 
 

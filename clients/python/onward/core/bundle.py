@@ -23,6 +23,7 @@ from onward.core.merkle import HASH_SIZE
 from onward.core.notes import parse_note
 from onward.core.statements import UnverifiedStatement, parse_statement
 from onward.core.tlog_proof import MAX_PATH, TlogProof
+from onward.v1 import statement_pb2
 
 FORMAT: Final = "onward-bundle/v1"
 
@@ -31,6 +32,7 @@ MAX_BUNDLE_SIZE: Final = 16 * 1024 * 1024
 
 _LOGGED: Final = frozenset({"statement", "receipt"})
 _CONSISTENCY: Final = frozenset({"size", "root", "path"})
+_STAMPED: Final = frozenset({"checkpoint", "token"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,37 @@ class ConsistencyProof:
 
 
 @dataclass(frozen=True, slots=True)
+class StampedCheckpoint:
+    """A checkpoint with a trusted timestamp over its text.
+
+    Attributes:
+        checkpoint: a signed note of the log.
+        token: the RFC 3161 ``TimeStampToken``, DER.
+    """
+
+    checkpoint: str
+    token: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Vouchers:
+    """What others say about when the log's trees existed.
+
+    Attributes:
+        checkpoints: checkpoints that witnesses cosigned, signed notes.
+        timestamps: checkpoints that authorities stamped.
+    """
+
+    checkpoints: tuple[str, ...] = ()
+    timestamps: tuple[StampedCheckpoint, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """All of these checkpoints."""
+        return (*self.checkpoints, *(item.checkpoint for item in self.timestamps))
+
+
+@dataclass(frozen=True, slots=True)
 class Bundle:
     """A bundle as it was read: well-formed, and nothing more.
 
@@ -78,6 +111,8 @@ class Bundle:
         recipient: SPIFFE ID of the recipient for whom the bundle was made, which shows
             no other delivery of the referral; empty where all are shown.
         content: the serialized ``SealedContent``, if a party attached it.
+        vouchers: who says by when the entries below some sizes existed; none of these
+            sizes is larger than that of ``checkpoint``.
     """
 
     referral_id: str
@@ -88,6 +123,7 @@ class Bundle:
     view: tuple[object, ...]
     recipient: str = ""
     content: bytes | None = None
+    vouchers: Vouchers = Vouchers()
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
@@ -111,6 +147,10 @@ class Bundle:
             tuple(_items(members, "view")),
             _text(members, "recipient") if "recipient" in members else "",
             _base64(members, "content") if "content" in members else None,
+            Vouchers(
+                tuple(_texts(members, "checkpoints")),
+                tuple(_stamped(item) for item in _optional(members, "timestamps")),
+            ),
         )
 
     def format(self) -> bytes:
@@ -124,6 +164,10 @@ class Bundle:
             "directory": [_logged_members(item) for item in self.directory],
             "consistency": [_consistency_members(item) for item in self.consistency],
         }
+        if self.vouchers.checkpoints:
+            members["checkpoints"] = list(self.vouchers.checkpoints)
+        if stamped := self.vouchers.timestamps:
+            members["timestamps"] = [_stamped_members(item) for item in stamped]
         if self.recipient:
             members["recipient"] = self.recipient
         if self.content is not None:
@@ -142,6 +186,7 @@ def build_bundle(
     directory: Sequence[LoggedStatement],
     consistency: Sequence[ConsistencyProof],
     recipient: str = "",
+    vouchers: Vouchers = Vouchers(),
 ) -> bytes:
     """Returns a bundle, with the view made from the statements.
 
@@ -152,6 +197,7 @@ def build_bundle(
         directory: see :class:`Bundle`; in the log's order.
         consistency: a proof for each of :func:`needed_sizes`.
         recipient: for whom it is made, where it shows one delivery only.
+        vouchers: see :class:`Bundle`.
 
     Raises:
         TooLargeError: it would exceed :data:`MAX_BUNDLE_SIZE`.
@@ -169,6 +215,7 @@ def build_bundle(
         tuple(consistency),
         tuple(view),
         recipient,
+        vouchers=vouchers,
     ).format()
     if len(data) > MAX_BUNDLE_SIZE:
         raise TooLargeError("the bundle", len(data), MAX_BUNDLE_SIZE)
@@ -176,28 +223,34 @@ def build_bundle(
 
 
 def needed_sizes(
-    checkpoint: str, logged: Iterable[LoggedStatement]
+    checkpoint: str, logged: Iterable[LoggedStatement], notes: Iterable[str] = ()
 ) -> dict[int, bytes]:
     """Returns the older sizes for which a bundle needs a consistency proof.
 
     Args:
         checkpoint: the newest checkpoint, a signed note.
         logged: all statements of the bundle, those of the directory too.
+        notes: its other checkpoints (:attr:`Vouchers.notes`).
 
     Returns:
-        Each size, ascending, with the root that a receipt or a ``seen`` states for it.
+        Each size, ascending, with the root that a receipt, a ``seen`` or one of the
+        other checkpoints states for it.
 
     Raises:
         MalformedError: a statement, receipt or checkpoint cannot be read.
     """
     newest = Checkpoint.parse(parse_note(checkpoint).text)
-    roots: dict[int, bytes] = {}
+    named: list[Checkpoint | statement_pb2.Seen] = [
+        Checkpoint.parse(parse_note(note).text) for note in notes
+    ]
     for item in logged:
         receipt = parse_note(TlogProof.parse(item.receipt).checkpoint_note)
-        seen = parse_statement(item.statement).message.seen
-        for older in (Checkpoint.parse(receipt.text), seen):
-            if older.origin == newest.origin and 0 < older.size < newest.size:
-                roots.setdefault(older.size, older.root)
+        named.append(Checkpoint.parse(receipt.text))
+        named.append(parse_statement(item.statement).message.seen)
+    roots: dict[int, bytes] = {}
+    for older in named:
+        if older.origin == newest.origin and 0 < older.size < newest.size:
+            roots.setdefault(older.size, older.root)
     return dict(sorted(roots.items()))
 
 
@@ -256,6 +309,15 @@ def _consistency_members(item: ConsistencyProof) -> dict[str, object]:
     }
 
 
+def _stamped(value: object) -> StampedCheckpoint:
+    members = _record(value, _STAMPED, "a timestamp")
+    return StampedCheckpoint(_text(members, "checkpoint"), _base64(members, "token"))
+
+
+def _stamped_members(item: StampedCheckpoint) -> dict[str, object]:
+    return {"checkpoint": item.checkpoint, "token": encode_base64(item.token)}
+
+
 def _record(value: object, names: frozenset[str], what: str) -> dict[str, object]:
     """Requires an object with exactly these members."""
     if not isinstance(value, dict) or value.keys() != names:
@@ -277,6 +339,16 @@ def _items(members: Mapping[str, object], name: str) -> list[object]:
     if not isinstance(value, list):
         raise MalformedError(f"the bundle has no list {name}", field=name)
     return value
+
+
+def _optional(members: Mapping[str, object], name: str) -> list[object]:
+    """Requires that a member, if it is there, is a list."""
+    return _items(members, name) if name in members else []
+
+
+def _texts(members: Mapping[str, object], name: str) -> list[str]:
+    """Requires that a member, if it is there, is a list of text."""
+    return [_text({name: item}, name) for item in _optional(members, name)]
 
 
 def _base64(members: Mapping[str, object], name: str) -> bytes:

@@ -178,8 +178,8 @@ def verify_opening(data: bytes, content: bytes, trust: str) -> Report:
     )  # 11
     conclude(12, check_view(proof, evidence), "it shows what was signed")  # 12
 
-    sightings = trees.sightings()
-    times = intervals(evidence.entries, keys.exchange, trees.origin, sightings)
+    seen = trees.witnessed(policy)
+    times = intervals(evidence.entries, keys.exchange, trees.origin, seen)
     when = times[entry.index]
     shown = StatementReport("", entry.index, entry.kind, entry.issuer, when)
     return Report(tuple(steps), (shown,))

@@ -14,18 +14,23 @@ and one that is in a tree was made before whoever cosigned that tree first saw i
   checkpoint that covers the statement. Whoever wrote the trust file says by the quorum
   that any such group of witnesses has an honest one in it, and what an honest witness
   had seen by then existed. This is the (f+1)-th smallest cosignature time of a quorum
-  of f+1. Without witnesses: the claimed time of the exchange's first statement that
-  answers it or has seen it, which again is a claim.
+  of f+1. Or the time at which a trusted timestamp authority had stamped such a
+  checkpoint; of both, the earlier. Without either: the claimed time of the exchange's
+  first statement that answers it or has seen it, which again is a claim.
 
-Deadlines are judged on these intervals. With no witness, the interval is the claimed
-time alone, and every judgement says ``claimed only``.
+A claim of the exchange that witnesses or authorities refute, because they had seen the
+statement long before the time that it claims, is wrong itself, and bounds nobody else.
+
+Deadlines are judged on these intervals. Where nobody but the exchange says when
+something existed, the interval is the claimed time alone, and every judgement says
+``claimed only``.
 
 A step that claims to have been made in time, but which the log has only after the
 exchange's breach, was told late or is backdated; nothing in the log can say which. That
 is no contradiction; it would be unjust to those who were offline if it were one. But
 the claim alone does not count against a breach that stood in the log when it came: the
-deadline is ``undetermined`` and called *disputed*, unless witnesses had seen the step
-in time.
+deadline is ``undetermined`` and called *disputed*, unless witnesses or an authority had
+seen the step in time.
 """
 
 from __future__ import annotations
@@ -50,6 +55,7 @@ class Source(StrEnum):
 
     CLAIMS = "claimed only"
     WITNESSES = "witnessed"
+    TIMESTAMPS = "timestamped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +67,15 @@ class Interval:
         not_before: the lower bound, None where nothing gives one.
         not_after: the upper bound, None where nothing gives one.
         source: who vouches for ``not_after``.
+        by: the name of that one: the exchange's SPIFFE ID, the quorum of the trust
+            file, or the timestamp authority; empty where there is no upper bound.
     """
 
     claimed: datetime
     not_before: datetime | None = None
     not_after: datetime | None = None
     source: Source = Source.CLAIMS
+    by: str = ""
 
     @property
     def earliest(self) -> datetime:
@@ -75,9 +84,9 @@ class Interval:
 
     @property
     def latest(self) -> datetime:
-        """The upper bound where witnesses vouch for it, else :attr:`earliest`."""
-        witnessed = self.not_after if self.source is Source.WITNESSES else None
-        return witnessed or self.earliest
+        """The upper bound where others vouch for it, else :attr:`earliest`."""
+        vouched = self.not_after if self.source is not Source.CLAIMS else None
+        return vouched or self.earliest
 
     def contradiction(self) -> str:
         """Returns how the claimed time contradicts a bound, or an empty string."""
@@ -101,6 +110,7 @@ class Interval:
             "not_before": _text(self.not_before) if self.not_before else None,
             "not_after": _text(self.not_after) if self.not_after else None,
             "source": self.source,
+            "by": self.by,
         }
 
 
@@ -124,10 +134,19 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """That a tree was seen by a time: a cosigned checkpoint's size, and when."""
+    """That a tree existed by a time: a checkpoint's size, and who says when.
+
+    Attributes:
+        size: the tree's number of entries.
+        time: by when it existed.
+        source: who vouches for it.
+        by: the name of that one; see :class:`Interval`.
+    """
 
     size: int
     time: datetime
+    source: Source = Source.WITNESSES
+    by: str = ""
 
 
 class Judgement(StrEnum):
@@ -212,23 +231,27 @@ def intervals(
         placed: all statements of the log that are known, those of the directory too.
         exchange: SPIFFE ID of the exchange.
         origin: the log's origin; a ``seen`` of another log bounds nothing here.
-        sightings: the trees that a quorum of witnesses had seen.
+        sightings: the trees that a quorum of witnesses or an authority had seen.
     """
     ordered = sorted(placed, key=lambda item: item.index)
     marks = [item for item in ordered if item.statement.message.issuer == exchange]
-    lowest = _lower_bounds(ordered, marks, origin)
-    witnessed = _Earliest((sighting.size, sighting.time) for sighting in sightings)
-    later = _Earliest((mark.seen_size(origin), mark.claimed) for mark in marks)
+    seen = _Earliest(sightings)
+    plausible = [mark for mark in marks if not _refuted(mark, seen)]
+    lowest = _lower_bounds(ordered, plausible, origin)
+    later = _Earliest(
+        Sighting(mark.seen_size(origin), mark.claimed, Source.CLAIMS) for mark in marks
+    )
     answers = _answers(marks)
 
     def interval(item: Placed) -> Interval:
         lower = lowest[item.index]
-        upper = witnessed.beyond(item.index)
+        upper = seen.beyond(item.index)
         if upper:
-            return Interval(item.claimed, lower, upper, Source.WITNESSES)
-        claims = [later.beyond(item.index), answers.get(item.statement.digest)]
-        upper = min((time for time in claims if time), default=None)
-        return Interval(item.claimed, lower, upper)
+            return Interval(item.claimed, lower, upper.time, upper.source, upper.by)
+        looked = later.beyond(item.index)
+        claims = [looked and looked.time, answers.get(item.statement.digest)]
+        time = min((time for time in claims if time), default=None)
+        return Interval(item.claimed, lower, time, by=exchange if time else "")
 
     return {item.index: interval(item) for item in placed}
 
@@ -280,7 +303,7 @@ def _lower_bounds(
 
     Args:
         ordered: all statements, in the log's order.
-        marks: those of the exchange, in the log's order.
+        marks: those of the exchange whose times may be right, in the log's order.
         origin: the log's origin.
     """
     places = [mark.index for mark in marks]
@@ -299,6 +322,12 @@ def _lower_bounds(
     return bounds
 
 
+def _refuted(mark: Placed, seen: _Earliest) -> bool:
+    """Says whether others had seen a statement before the time that it claims."""
+    upper = seen.beyond(mark.index)
+    return upper is not None and mark.claimed - upper.time > MAX_CLOCK_SKEW
+
+
 def _latest(times: Iterable[datetime | None]) -> datetime | None:
     return max((time for time in times if time), default=None)
 
@@ -313,22 +342,26 @@ def _answers(marks: Iterable[Placed]) -> dict[bytes, datetime]:
 
 
 class _Earliest:
-    """The earliest time among those that come with a size over some index.
+    """The earliest of those sightings whose tree is larger than some index.
 
     Args:
-        pairs: sizes of trees, and times.
+        sightings: in any order.
     """
 
-    def __init__(self, pairs: Iterable[tuple[int, datetime]]) -> None:
-        ordered = sorted(pairs)
-        self._sizes = [size for size, _ in ordered]
-        times = [time for _, time in reversed(ordered)]
-        self._times = list(accumulate(times, min))[::-1]
+    def __init__(self, sightings: Iterable[Sighting]) -> None:
+        ordered = sorted(sightings, key=lambda item: item.size)
+        self._sizes = [item.size for item in ordered]
+        earliest = accumulate(reversed(ordered), _earlier)
+        self._earliest = list(earliest)[::-1]
 
-    def beyond(self, index: int) -> datetime | None:
-        """Returns the earliest time of a tree that holds entry ``index``."""
+    def beyond(self, index: int) -> Sighting | None:
+        """Returns the earliest sighting of a tree that holds entry ``index``."""
         place = bisect_right(self._sizes, index)
-        return self._times[place] if place < len(self._times) else None
+        return self._earliest[place] if place < len(self._earliest) else None
+
+
+def _earlier(one: Sighting, other: Sighting) -> Sighting:
+    return other if other.time < one.time else one
 
 
 def _text(time: datetime) -> str:

@@ -15,9 +15,11 @@ from onward.core.merkle import (
     verify_consistency,
     verify_inclusion,
 )
-from onward.core.timing import Sighting, quorum_time
+from onward.core.notes import parse_note
+from onward.core.timestamps import Authorities
+from onward.core.timing import Sighting, Source, quorum_time
 from onward.core.tlog_policy import Policy
-from onward.core.verify.evidence import Entry, Problem, noting
+from onward.core.verify.evidence import Entry, Problem, Stamp, noting
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +41,27 @@ class Trees:
 
     Attributes:
         newest: the bundle's own checkpoint; None if it cannot be trusted.
+        roots: the root of each size that is proven to be a beginning of it.
     """
 
     newest: Tree | None
+    roots: Mapping[int, bytes]
     _opened: Mapping[str, Tree | OnwardError]
 
     @classmethod
     def open(cls, bundle: Bundle, entries: Iterable[Entry], policy: Policy) -> Trees:
-        """Opens the checkpoint of a bundle and those of its receipts."""
+        """Opens all checkpoints of a bundle: its own, its receipts', and the others."""
         notes = {
             bundle.checkpoint,
             *(entry.receipt.checkpoint_note for entry in entries),
+            *bundle.vouchers.notes,
         }
         opened = {note: _open(note, policy) for note in notes}
         newest = opened[bundle.checkpoint]
-        return cls(newest if isinstance(newest, Tree) else None, opened)
+        if not isinstance(newest, Tree):
+            return cls(None, {}, opened)
+        roots = _proven_roots(bundle.consistency, newest.checkpoint, [])
+        return cls(newest, roots, opened)
 
     @property
     def origin(self) -> str:
@@ -76,15 +84,43 @@ class Trees:
             raise tree
         return tree
 
-    def sightings(self) -> Iterator[Sighting]:
-        """Yields the trees that a quorum of witnesses had seen, and when."""
-        for tree in self._opened.values():
-            if isinstance(tree, Tree) and tree.time and self.holds(tree):
-                yield Sighting(tree.checkpoint.size, tree.time)
+    def witnessed(self, policy: Policy) -> list[Sighting]:
+        """Returns the trees that the quorum of a policy had seen, and when."""
+        return [
+            Sighting(tree.checkpoint.size, tree.time, by=policy.quorum or "")
+            for tree in self._opened.values()
+            if isinstance(tree, Tree) and tree.time and self.prove(tree)
+        ]
+
+    def stamped(
+        self, stamps: Iterable[Stamp], authorities: Authorities
+    ) -> tuple[list[Sighting], list[Problem]]:
+        """Returns the trees that authorities had seen, and when.
+
+        A token that says to be by somebody else is left out, as an unknown signature
+        on a note is; one that says to be by one of them, and does not hold, is a
+        problem.
+        """
+        sightings, problems = list[Sighting](), list[Problem]()
+        for stamp in stamps:
+            if not authorities.know(stamp.token):
+                continue
+            with noting(problems, stamp.subject):
+                tree, text = self.of(stamp.note), parse_note(stamp.note).text
+                time = stamp.token.verify(text, authorities)
+                if self.prove(tree):
+                    by, source = stamp.token.signer, Source.TIMESTAMPS
+                    sightings.append(Sighting(tree.checkpoint.size, time, source, by))
+        return sightings, problems
 
     def holds(self, tree: Tree) -> bool:
         """Says whether a tree is of the same log as the newest one."""
         return tree.checkpoint.origin == self.origin
+
+    def prove(self, tree: Tree) -> bool:
+        """Says whether a tree is proven to be a beginning of the newest one."""
+        checkpoint = tree.checkpoint
+        return self.holds(tree) and self.roots.get(checkpoint.size) == checkpoint.root
 
 
 def check_inclusion(entries: Sequence[Entry], trees: Trees) -> list[Problem]:
@@ -120,14 +156,14 @@ def check_consistency(
     problems: list[Problem] = []
     with noting(problems, "checkpoint"):
         newest = trees.of(bundle.checkpoint).checkpoint
-        roots = {0: EMPTY_ROOT, newest.size: newest.root}
-        for place, proof in enumerate(bundle.consistency):
-            with noting(problems, f"consistency[{place}]"):
-                _add_root(roots, proof, newest)
+        _proven_roots(bundle.consistency, newest, problems)
+        for subject, note in _vouched(bundle):
+            with noting(problems, subject):
+                _check_named(_same_log(note, trees), newest, trees.roots)
         for entry in entries:
             with noting(problems, entry.subject):
                 for older in _named(entry, trees):
-                    _check_named(older, newest, roots)
+                    _check_named(older, newest, trees.roots)
     return problems
 
 
@@ -148,12 +184,37 @@ def _open(note: str, policy: Policy) -> Tree | OnwardError:
     return Tree(opened.checkpoint, quorum_time(policy, opened.times))
 
 
-def _add_root(
-    roots: dict[int, bytes], proof: ConsistencyProof, newest: Checkpoint
-) -> None:
-    """Adds the root of an older tree, once it is proven."""
-    verify_consistency(proof.size, newest.size, proof.root, newest.root, proof.path)
-    roots[proof.size] = proof.root
+def _proven_roots(
+    proofs: Sequence[ConsistencyProof], newest: Checkpoint, problems: list[Problem]
+) -> dict[int, bytes]:
+    """Returns the root of each size that is proven, and notes which proof fails."""
+    roots = {0: EMPTY_ROOT, newest.size: newest.root}
+    for place, proof in enumerate(proofs):
+        with noting(problems, f"consistency[{place}]"):
+            verify_consistency(
+                proof.size, newest.size, proof.root, newest.root, proof.path
+            )
+            roots[proof.size] = proof.root
+    return roots
+
+
+def _vouched(bundle: Bundle) -> Iterator[tuple[str, str]]:
+    """Yields each checkpoint that others vouch for, and its place in the bundle."""
+    for place, note in enumerate(bundle.vouchers.checkpoints):
+        yield f"checkpoints[{place}]", note
+    for place, item in enumerate(bundle.vouchers.timestamps):
+        yield f"timestamps[{place}]", item.checkpoint
+
+
+def _same_log(note: str, trees: Trees) -> Checkpoint:
+    """Requires that a checkpoint is one of the same log as the newest one."""
+    tree = trees.of(note)
+    if not trees.holds(tree):
+        raise VerificationError(
+            Reason.ERROR_REASON_NOTE_UNTRUSTED,
+            "it is of another log than the bundle's checkpoint",
+        )
+    return tree.checkpoint
 
 
 def _named(entry: Entry, trees: Trees) -> Iterator[Checkpoint]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from onward.core.bundle import Bundle
 from onward.core.custody import state_name
 from onward.core.errors import OnwardError, Reason, VerificationError
+from onward.core.timestamps import Authorities
 from onward.core.timing import Interval, Judgement, Source, intervals
 from onward.core.tlog_policy import Policy
 from onward.core.verify.chains import (
@@ -40,7 +42,7 @@ from onward.core.verify.shown import check_content, check_view
 _WHOLE = "bundle"
 
 
-def verify_bundle(data: bytes, trust: str) -> Report:
+def verify_bundle(data: bytes, trust: str, authorities: str = "") -> Report:
     """Judges a bundle offline.
 
     Each step goes on where the one before it failed, as far as it can, so that people
@@ -60,8 +62,9 @@ def verify_bundle(data: bytes, trust: str) -> Report:
        its child referral name each other.
     8. States: the transition table allows each statement where its delivery stood, and
        what a warning or breach names was due there.
-    9. Timing: no claimed time contradicts the order of the log, or a witness; a warning
-       or breach names the time that was set, and no breach comes before it.
+    9. Timing: the timestamps of trusted authorities hold; no claimed time contradicts
+       the order of the log, a witness or such a timestamp; a warning or breach names
+       the time that was set, and no breach comes before it.
     10. Completeness: nothing is missing that the statements speak of.
     11. Content: if it is attached, it is the content that the referral signed.
     12. View: what people read in the bundle is what was signed.
@@ -69,13 +72,15 @@ def verify_bundle(data: bytes, trust: str) -> Report:
     Args:
         data: the bundle.
         trust: the trust file, in the ``tlog-policy`` format.
+        authorities: PEM, the certificates of trusted timestamp authorities; if empty,
+            timestamps bound nothing.
 
     Returns:
-        The report. Its exit code is 2 when the bundle or the trust file cannot be read
-        at all.
+        The report. Its exit code is 2 when the bundle, the trust file or these
+        certificates cannot be read at all.
     """
     try:
-        policy = Policy.parse(trust)
+        policy, trusted = Policy.parse(trust), Authorities.parse(authorities)
     except OnwardError as error:
         return _unreadable("trust file", error)
     try:
@@ -114,14 +119,17 @@ def verify_bundle(data: bytes, trust: str) -> Report:
     found.conclude(8, problems, "the table allows each step of each delivery")
     deliveries = [item for item in deliveries if not _hidden(item, bundle)]
     # 9. Timing
-    sightings = trees.sightings()
-    times = intervals(evidence.entries, keys.exchange, trees.origin, sightings)
+    stamped, problems = trees.stamped(evidence.stamps, trusted)
+    seen = trees.witnessed(policy) + stamped
+    times = intervals(evidence.entries, keys.exchange, trees.origin, seen)
     reports = _report(deliveries, times, _until(evidence, keys.exchange))
-    problems = _check_times(evidence, times) + check_alarms(deliveries, times)
-    if problems or _witnessed(times):
-        found.conclude(9, problems, f"witnessed; {_deadlines(reports)}")
+    problems += _check_times(evidence, times) + check_alarms(deliveries, times)
+    sources = {time.source for time in times.values()} or {Source.CLAIMS}
+    why = f"{_vouched(sources)}; {_deadlines(reports)}{_unused(evidence, trusted)}"
+    if problems or Source.CLAIMS not in sources:
+        found.conclude(9, problems, why)
     else:
-        found.skip(9, f"claimed only; {_deadlines(reports)}")
+        found.skip(9, why)
     # 10. Completeness
     erasure = _erasure(chains)
     problems = check_completeness(bundle.referral_id, chains)
@@ -173,10 +181,15 @@ def _check_times(evidence: Evidence, times: Mapping[int, Interval]) -> list[Prob
     ]
 
 
-def _witnessed(times: Mapping[int, Interval]) -> bool:
-    """Says whether witnesses vouch for every upper bound."""
-    sources = {time.source for time in times.values()}
-    return sources == {Source.WITNESSES}
+def _vouched(sources: AbstractSet[Source]) -> str:
+    """Returns who vouches for all of the upper bounds, for people."""
+    return Source.CLAIMS if Source.CLAIMS in sources else ", ".join(sorted(sources))
+
+
+def _unused(evidence: Evidence, authorities: Authorities) -> str:
+    """Returns how many timestamps are by nobody trusted, for people; empty if none."""
+    unused = sum(not authorities.know(stamp.token) for stamp in evidence.stamps)
+    return f"; timestamps of authorities not trusted here: {unused}" if unused else ""
 
 
 def _hidden(delivery: Delivery, bundle: Bundle) -> bool:
