@@ -38,10 +38,12 @@ class GrownLog:
     Attributes:
         origin: its name.
         story: another story is another history under the same key.
+        shared: how many entries all stories begin with.
     """
 
     origin: str = "log.example/one"
     story: str = "true"
+    shared: int = 0
     sizes: list[Tree] = field(default_factory=lambda: [Tree()])
 
     @property
@@ -52,7 +54,9 @@ class GrownLog:
     def tree(self, size: int) -> Tree:
         """Returns the tree of a size."""
         while len(self.sizes) <= size:
-            entry = f"{self.story} {len(self.sizes)}".encode()
+            index = len(self.sizes) - 1
+            story = "every" if index < self.shared else self.story
+            entry = f"{story} {index}".encode()
             self.sizes.append(self.sizes[-1].extend([leaf_hash(entry)]))
         return self.sizes[size]
 
