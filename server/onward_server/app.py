@@ -22,13 +22,16 @@ import structlog
 from onward_server import settings
 from onward_server.background import Chores
 from onward_server.config import Config
+from onward_server.exchange.accusations import Accusations
 from onward_server.exchange.alarming import Alarming
+from onward_server.exchange.asking import Transport
 from onward_server.exchange.auditing import Auditing
 from onward_server.exchange.clock import (
     Clock,
     Entropy,
     system_entropy,
 )
+from onward_server.exchange.cosigning import LogCosigner
 from onward_server.exchange.deciding import Deciding
 from onward_server.exchange.delivering import Delivering
 from onward_server.exchange.draft import Voice
@@ -47,8 +50,15 @@ from onward_server.exchange.records import Records
 from onward_server.exchange.registry import Registry
 from onward_server.exchange.submission import Submission
 from onward_server.exchange.watching import Watching
+from onward_server.exchange.witnessed_log import WitnessedLog
+from onward_server.exchange.witnesses import Means, Rhythm, Witnesses
 from onward_server.exporting import configure_logging, make_telemetry
-from onward_server.material import Material, load_material, make_issuing
+from onward_server.material import (
+    Material,
+    load_material,
+    load_witnesses,
+    make_issuing,
+)
 from onward_server.observing import StorageState, observed
 from onward_server.readiness import ReadinessCheck
 from onward_server.rotation import check_in_force
@@ -74,6 +84,7 @@ from onward_server.web.server import WebServer, web_app
 from onward_server.web.tiles import tile_routes
 from onward_server.web.tls import WebCertificate
 from onward_server.web.witness import witness_routes
+from onward_server.witness_client import HttpTransport
 from onward_server.witnessing.founding import open_witness
 from onward_server.witnessing.witness import Witness
 
@@ -95,6 +106,7 @@ class Basis:
     store: Store
     ledger: Ledger
     witness: Witness | None
+    transport: Transport | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +117,8 @@ class Domain:
     registry: Registry
     enrolment: Enrolment
     log: LogReader
+    witnessed: WitnessedLog
+    witnesses: Witnesses | None
     policies: Policies
     auditing: Auditing
     intakes: Intakes
@@ -164,6 +178,10 @@ async def build(
         if config.witness.key_file:
             witness = open_witness(config.witness, clock, telemetry)
             resources.callback(witness.close)
+        transport = None
+        if config.witnesses.policy_file:
+            transport = HttpTransport(config.witnesses.timeout_seconds)
+            resources.push_async_callback(transport.close)
         basis = Basis(
             config,
             material,
@@ -174,6 +192,7 @@ async def build(
             store,
             ledger,
             witness,
+            transport,
         )
         domain = _domain(basis)
         return App(basis, domain, _ports(basis, domain), resources.pop_all())
@@ -246,6 +265,9 @@ class App:
         await self.ledger.start()
         await check_in_force(self._basis.store, self._basis.material)
         await self._domain.policies.begin()
+        await self._domain.witnessed.begin()
+        if self._domain.witnesses is not None:
+            await self._domain.witnesses.begin()
         for server in self._ports.servers:
             await server.start()
         if self._ports.web is not None:
@@ -307,6 +329,7 @@ def _domain(basis: Basis) -> Domain:
     publishing = Publishing(ledger, store, reader, clock, limits)
     issuing = make_issuing(basis.config, basis.material, basis.entropy)
     erasing = Erasing(ledger, store, clock, limits)
+    witnessed, witnesses = _witnesses(basis)
     return Domain(
         ReferralDomain(
             publishing,
@@ -319,12 +342,28 @@ def _domain(basis: Basis) -> Domain:
         ),
         Registry(ledger, store, issuing, clock),
         Enrolment(ledger, store, issuing, clock),
-        LogReader(ledger, store),
+        LogReader(ledger, store, witnessed),
+        witnessed,
+        witnesses,
         Policies(ledger, store),
         Auditing(ledger, store),
         Intakes(ledger, store, reader, clock, limits),
         Deciding(ledger, store, reader),
     )
+
+
+def _witnesses(basis: Basis) -> tuple[WitnessedLog, Witnesses | None]:
+    """Makes what knows which checkpoints are witnessed, and what asks for it."""
+    section, clock = basis.config.witnesses, basis.clock
+    policy = load_witnesses(section.policy_file)
+    cosigner = LogCosigner(basis.material.log_cosigner)
+    witnessed = WitnessedLog(basis.ledger, basis.store, policy, cosigner, clock)
+    if basis.transport is None:
+        return witnessed, None
+    accusations = Accusations(section.evidence_file, clock)
+    rhythm = Rhythm(section.interval_seconds, section.heartbeat_seconds)
+    means = Means(basis.transport, accusations, clock, basis.entropy, rhythm)
+    return witnessed, Witnesses(basis.ledger, witnessed, policy.witnesses, means)
 
 
 def _ports(basis: Basis, domain: Domain) -> Ports:
@@ -400,6 +439,7 @@ def _upkeep(
         check,
         basis.telemetry,
         basis.clock,
+        domain.witnesses,
     )
 
 

@@ -96,7 +96,12 @@ def _certificates(config: Config) -> list[Path]:
 
 def _secrets(config: Config) -> dict[Path, str]:
     """Returns the private files, and what is lost without each."""
+    second = config.keys.log_mldsa_key_file
+    optional = {
+        second: "checkpoints have one signature only, and trust files a key too many"
+    }
     return {
+        **(optional if second.exists() else {}),
         config.keys.log_key_file: "the log cannot go on, and a new one must be begun",
         config.keys.statement_key_file: "the exchange cannot make statements",
         config.tls.ca_key_file: "no certificate can be issued; all members must enrol "

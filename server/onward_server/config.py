@@ -145,6 +145,10 @@ class Keys(Section, frozen=True):
     log_key_file: Path = Path("keys/log.key")
     """PEM, Ed25519: signs the log's checkpoints. Whoever has it can fork the log."""
 
+    log_mldsa_key_file: Path = Path("keys/log-mldsa.key")
+    """PEM, ML-DSA-44: signs the checkpoints that are published a second time, against
+    quantum computers. Where there is no such file, that signature is left out."""
+
 
 class Storage(Section, frozen=True):
     """The database."""
@@ -231,6 +235,26 @@ class Web(Section, frozen=True):
     """PEM: the private key of that certificate."""
 
 
+class WitnessesSection(Section, frozen=True):
+    """Being witnessed: others cosign this log's checkpoints, with the time."""
+
+    policy_file: OptionalPath = None
+    """Who they are: lines `witness <name> <vkey> <url>`, groups and a quorum (C2SP
+    tlog-policy). Empty: nobody is asked."""
+
+    evidence_file: Path = Path("witnesses/accusations.jsonl")
+    """Where it is kept when a witness says that this log has forked."""
+
+    interval_seconds: Seconds = 1
+    """How often witnesses are asked, at most, while the log grows."""
+
+    heartbeat_seconds: Seconds = 60
+    """After how long they are asked again though it has not grown."""
+
+    timeout_seconds: Seconds = 10
+    """How long an answer may take."""
+
+
 class WitnessSection(Section, frozen=True):
     """Witnessing other logs: cosigning what they sign, on the port of `web`."""
 
@@ -296,6 +320,7 @@ class Config(Section, frozen=True):
     limits: Limits = Limits()
     quotas: Quotas = Quotas()
     web: Web = Web()
+    witnesses: WitnessesSection = WitnessesSection()
     witness: WitnessSection = WitnessSection()
     telemetry: Telemetry = Telemetry()
     test: Test = Test()
@@ -510,6 +535,7 @@ def _complete(config: Config, base: Path) -> Config:
         storage=_absolute(completed.storage, data_dir),
         web=_absolute(completed.web, data_dir),
         witness=_absolute(_named(completed), data_dir),
+        witnesses=_absolute(completed.witnesses, data_dir),
     )
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from onward.core.errors import MalformedError
 from onward.core.keys import StatementPrivateKey
-from onward.core.notes import NoteSigner
+from onward.core.notes import MlDsaCosigner, NoteSigner
+from onward.core.tlog_policy import Policy
 from onward_server.config import Config
 from onward_server.exchange.authority import CertificateAuthority
 from onward_server.exchange.clock import Entropy
@@ -30,11 +33,13 @@ class Material:
         statement_key: signs its statements.
         log_signer: signs checkpoints; its name is the log's origin.
         authority: signs members' certificates.
+        log_cosigner: signs published checkpoints a second time; None without a key.
     """
 
     statement_key: StatementPrivateKey
     log_signer: NoteSigner
     authority: CertificateAuthority
+    log_cosigner: MlDsaCosigner | None = None
 
 
 def load_material(config: Config) -> Material:
@@ -48,6 +53,7 @@ def load_material(config: Config) -> Material:
         load_statement_key(config.keys.statement_key_file),
         load_log_signer(config.keys.log_key_file, config.exchange.origin),
         load_authority(config),
+        load_log_cosigner(config.keys.log_mldsa_key_file, config.exchange.origin),
     )
 
 
@@ -76,6 +82,54 @@ def load_log_signer(path: Path, origin: str) -> NoteSigner:
     if not isinstance(key, Ed25519PrivateKey):
         raise MalformedError(f"{path}: the log's key must be Ed25519 in PEM (PKCS #8)")
     return NoteSigner(origin, key)
+
+
+def load_log_cosigner(path: Path, origin: str) -> MlDsaCosigner | None:
+    """Reads the log's second key; None where there is no such file.
+
+    Raises:
+        MalformedError: it cannot be read, or is no such key.
+    """
+    if not path.exists():
+        return None
+    try:
+        key = load_pem_private_key(read_file(path), password=None)
+    except (ValueError, TypeError):
+        key = None
+    if not isinstance(key, MLDSA44PrivateKey):
+        raise MalformedError(
+            f"{path}: the log's second key must be ML-DSA-44 in PEM (PKCS #8)"
+        )
+    return MlDsaCosigner(origin, key)
+
+
+def second_vkey(material: Material) -> str:
+    """Returns the verifier key of the log's second key; empty without one."""
+    cosigner = material.log_cosigner
+    return cosigner.vkey.format() if cosigner else ""
+
+
+def load_witnesses(path: Path | None) -> Policy:
+    """Reads who witnesses this log; nobody without a file.
+
+    Raises:
+        MalformedError: it cannot be read, or is no policy that can be used for this.
+    """
+    if path is None:
+        return Policy(())
+    try:
+        policy = Policy.parse(read_file(path).decode())
+    except UnicodeDecodeError:
+        raise MalformedError(f"{path} is not UTF-8") from None
+    except MalformedError as error:
+        raise MalformedError(f"{path}: {error.message}") from None
+    for witness in policy.witnesses:
+        if urlsplit(witness.url or "").scheme not in {"http", "https"}:
+            raise MalformedError(
+                f"{path}: the witness {witness.name} needs the URL where it takes "
+                "checkpoints, http:// or https://, at the end of its line"
+            )
+    return policy
 
 
 def load_authority(config: Config) -> CertificateAuthority:
@@ -140,7 +194,10 @@ def make_issuing(config: Config, material: Material, entropy: Entropy) -> Issuin
         challenger=Challenger(material.statement_key),
         terms=terms,
         trust=trust_file(
-            str(config.name), material.log_signer.vkey.format(), config.web.url
+            str(config.name),
+            material.log_signer.vkey.format(),
+            config.web.url,
+            second_vkey(material),
         ),
     )
 

@@ -24,6 +24,7 @@ from onward_server.material import (
     load_authority,
     load_material,
     load_server_key,
+    second_vkey,
 )
 
 
@@ -107,7 +108,10 @@ def renew_operator_certificate(
         certificate_chain=chain.encode(),
         server_ca=material.authority.certificate_pem.encode(),
         trust=trust_file(
-            str(config.name), material.log_signer.vkey.format(), config.web.url
+            str(config.name),
+            material.log_signer.vkey.format(),
+            config.web.url,
+            second_vkey(material),
         ),
     )
 

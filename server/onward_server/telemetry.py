@@ -46,6 +46,7 @@ STATE = "onward.delivery.state"
 DEADLINE = "onward.deadline"
 TASK = "onward.task"
 LOG = "onward.log"
+WITNESS = "onward.witness"
 EVIDENCE = "onward.evidence"
 
 
@@ -181,6 +182,21 @@ TASK_FAILURES = Metric(
     "Crashes of background tasks; they are started again.",
     (TASK,),
 )
+WITNESSES_SILENT = Metric(
+    "onward.witnesses.silent",
+    Kind.GAUGE,
+    "s",
+    "For how long a witness of this log has cosigned nothing; a minute at most when "
+    "all is well.",
+    (WITNESS,),
+)
+WITNESSES_ACCUSATIONS = Metric(
+    "onward.witnesses.accusations",
+    Kind.GAUGE,
+    "{accusation}",
+    "How often witnesses said that this log has forked, as kept in "
+    "`witnesses.evidence_file`. Never more than 0 when all is well.",
+)
 WITNESS_COSIGNED = Metric(
     "onward.witness.cosigned",
     Kind.COUNTER,
@@ -218,6 +234,8 @@ METRICS: tuple[Metric, ...] = (
     RELOAD_FAILURES,
     ERASED,
     TASK_FAILURES,
+    WITNESSES_SILENT,
+    WITNESSES_ACCUSATIONS,
     WITNESS_COSIGNED,
     WITNESS_EVIDENCE,
     READY,

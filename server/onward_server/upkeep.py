@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
@@ -17,6 +18,7 @@ from onward_server.exchange.erasing import Erasing
 from onward_server.exchange.ledger import Ledger
 from onward_server.exchange.quotas import Place, Quotas
 from onward_server.exchange.records import Records
+from onward_server.exchange.witnesses import Witnesses
 from onward_server.observing import urgency_name
 from onward_server.readiness import ReadinessCheck
 from onward_server.services.tls import Certificates
@@ -47,6 +49,7 @@ class Upkeep:
     readiness: ReadinessCheck
     telemetry: Telemetry
     clock: Clock
+    witnesses: Witnesses | None = None
 
     def chores(self) -> list[Chore]:
         """Returns what is to be done again and again."""
@@ -56,7 +59,19 @@ class Upkeep:
             Chore("certificates", 10, self.watch_certificates),
             Chore("gauges", 15, self.gauge),
             Chore("retention", 60, self.sweep),
+            *self._witnessing(),
         ]
+
+    def _witnessing(self) -> Iterator[Chore]:
+        """Yields what is done to be witnessed."""
+        if self.witnesses is None:
+            return
+        proposal = self.witnesses.rhythm.proposal
+        yield Chore("proposals", proposal, self.witnesses.propose)
+        for name in self.witnesses.askings:
+            turn = partial(self.witnesses.follow, name)
+            # A turn waits for a proposal itself.
+            yield Chore(f"witness {name}", proposal / 4, turn)
 
     async def sweep(self) -> None:
         """Erases contents whose time is over, and uploads that nobody named."""
@@ -78,6 +93,7 @@ class Upkeep:
         tell, now = self.telemetry.tell, self.clock.now_ms()
         tell(names.LOG_SIZE, self.ledger.head().size)
         tell(names.ALARMS_LATE, await self.alarming.late())
+        await self._gauge_witnesses()
         tell(names.STREAMS_OPEN, self.quotas.taken(Place.STREAM))
         status = await self.records.status()
         for state, name in _DELIVERY_STATES.items():
@@ -87,3 +103,12 @@ class Upkeep:
             waiting = now - status.oldest_waiting.get(urgency, now)
             facts = {names.URGENCY: urgency_name(urgency)}
             tell(names.OLDEST_WAITING, waiting / 1000, facts)
+
+    async def _gauge_witnesses(self) -> None:
+        """Tells how the witnesses of the log are."""
+        if self.witnesses is None:
+            return
+        tell = self.telemetry.tell
+        tell(names.WITNESSES_ACCUSATIONS, await self.witnesses.accusations.count())
+        for name, seconds in self.witnesses.silence().items():
+            tell(names.WITNESSES_SILENT, seconds, {names.WITNESS: name})

@@ -13,7 +13,13 @@ from tests.support.founding import contents, new_exchange, running
 from tests.support.process import free_port
 from tests.support.world import SettableClock
 
-SECRETS = {"keys/log.key", "keys/statement.key", "tls/ca.key", "tls/server.key"}
+SECRETS = {
+    "keys/log.key",
+    "keys/log-mldsa.key",
+    "keys/statement.key",
+    "tls/ca.key",
+    "tls/server.key",
+}
 
 
 @pytest.fixture

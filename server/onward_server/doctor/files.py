@@ -31,6 +31,7 @@ def check_files(config: Config, _: Clock) -> Iterator[Finding]:
         config.tls.ca_key_file,
         config.keys.statement_key_file,
         config.keys.log_key_file,
+        *_second_key(config),
         config.storage.database_file,
         *_guard(config),
     )
@@ -70,6 +71,12 @@ def check_disk(config: Config, _: Clock) -> Iterator[Finding]:
         yield warning("disk space", detail, "free some, or move to a larger disk")
     else:
         yield fine("disk space", detail)
+
+
+def _second_key(config: Config) -> list[Path]:
+    """Returns the log's second key, if there is one."""
+    path = config.keys.log_mldsa_key_file
+    return [path] if path.exists() else []
 
 
 def _guard(config: Config) -> list[Path]:

@@ -21,6 +21,8 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from onward.core.errors import (
@@ -268,7 +270,9 @@ def make_request(key: ec.EllipticCurvePrivateKey) -> bytes:
     return builder.sign(key, _hash_for(key)).public_bytes(serialization.Encoding.DER)
 
 
-def private_key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def private_key_pem(
+    key: ec.EllipticCurvePrivateKey | Ed25519PrivateKey | MLDSA44PrivateKey,
+) -> bytes:
     """Returns a private key as PEM (PKCS #8), not encrypted."""
     return key.private_bytes(
         serialization.Encoding.PEM,

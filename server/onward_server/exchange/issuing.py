@@ -56,13 +56,18 @@ class Issuing:
     trust: str
 
 
-def trust_file(exchange: str, log_vkey: str, url: str = "") -> str:
+def trust_file(
+    exchange: str, log_vkey: str, url: str = "", second_vkey: str = ""
+) -> str:
     """Returns the trust file (C2SP tlog-policy) of an exchange without witnesses.
 
     Args:
         exchange: its SPIFFE ID.
         log_vkey: the key of its log.
         url: where strangers find the log's tiles, or empty.
+        second_vkey: the log's key of type ML-DSA-44, or empty. A checkpoint that has
+            the signature of one of the keys, and no false one, is trusted.
     """
-    log = " ".join(["log", log_vkey, *([url] if url else [])])
-    return f"# Whom to trust for receipts of {exchange}\n{log}\nquorum none\n"
+    logs = (f"log {vkey} {url}".rstrip() for vkey in (log_vkey, second_vkey) if vkey)
+    lines = [f"# Whom to trust for receipts of {exchange}", *logs, "quorum none"]
+    return "".join(f"{line}\n" for line in lines)

@@ -6,13 +6,15 @@ All that is told here is public: a digest says nothing about its statement.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Final
 
 from onward.core.errors import RangeError, Reason, UnknownError
 from onward.core.tiles import TilePath
 from onward_server.exchange.ledger import Ledger
 from onward_server.exchange.log_files import read_tile
-from onward_server.storage.contract import Store
+from onward_server.exchange.witnessed_log import WitnessedLog
+from onward_server.storage.contract import StatementRow, Store
 
 _READERS: Final = 2
 """Strangers' reads at once: the others of the store's connections stay for members."""
@@ -21,14 +23,23 @@ _READERS: Final = 2
 class LogReader:
     """Answers questions about the log from what is committed."""
 
-    def __init__(self, ledger: Ledger, store: Store) -> None:
+    def __init__(self, ledger: Ledger, store: Store, witnessed: WitnessedLog) -> None:
         self._ledger = ledger
         self._store = store
+        self._witnessed = witnessed
         self._turns = asyncio.Semaphore(_READERS)
 
     def checkpoint(self) -> str:
         """Returns the newest checkpoint, a signed note."""
         return self._ledger.checkpoint()
+
+    def published(self) -> str:
+        """Returns the checkpoint for strangers, with all signatures that it has."""
+        return self._witnessed.published()
+
+    def witnessed(self) -> str:
+        """Returns the newest witnessed checkpoint; empty while there is none."""
+        return self._witnessed.witnessed()
 
     async def receipt(self, digest: bytes) -> str:
         """Returns a receipt of an entry, up to the newest checkpoint.
@@ -36,15 +47,37 @@ class LogReader:
         Raises:
             UnknownError: ``ENTRY_UNKNOWN``.
         """
+        row = await self._entry(digest)
+        (logged,) = await self._ledger.receipts.up_to([row], self._ledger.head())
+        return logged.receipt
+
+    async def witnessed_receipt(self, digest: bytes, seconds: float) -> str:
+        """Returns a receipt of an entry, up to a checkpoint that is witnessed.
+
+        Args:
+            digest: the entry.
+            seconds: how long to wait for the witnesses.
+
+        Raises:
+            UnknownError: ``ENTRY_UNKNOWN``.
+            UnavailableError: ``QUORUM_UNMET``: there was none in this time.
+            QuotaError: too many wait already.
+        """
+        row = await self._entry(digest)
+        found = await self._witnessed.wait(row.log_index, seconds)
+        checkpoint = replace(found.row, note=found.note)
+        (logged,) = await self._ledger.receipts.up_to([row], checkpoint)
+        return logged.receipt
+
+    async def _entry(self, digest: bytes) -> StatementRow:
+        """Returns an entry that the newest checkpoint covers."""
         row = await self._store.find_statement(digest)
-        head = self._ledger.head()
-        if row is None or row.log_index >= head.size:
+        if row is None or row.log_index >= self._ledger.head().size:
             raise UnknownError(
                 Reason.ERROR_REASON_ENTRY_UNKNOWN,
                 "the log has no entry with this digest",
             )
-        (logged,) = await self._ledger.receipts.up_to([row], head)
-        return logged.receipt
+        return row
 
     async def consistency(self, first: int, second: int) -> list[bytes]:
         """Returns the proof that the tree of one size began that of another.

@@ -62,7 +62,7 @@ class Rhythm:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Means:
     """What asking takes besides the log.
 
     Attributes:
@@ -105,10 +105,11 @@ class Witnesses:
         ledger: its checkpoints and proofs.
         log: keeps what comes back.
         witnesses: each with its URL.
-        around: what asking takes besides.
+        means: what asking takes besides.
 
     Attributes:
         rhythm: how often.
+        accusations: the evidence.
     """
 
     def __init__(
@@ -116,16 +117,17 @@ class Witnesses:
         ledger: Ledger,
         log: WitnessedLog,
         witnesses: Sequence[Witness],
-        around: Surroundings,
+        means: Means,
     ) -> None:
-        self.rhythm = around.rhythm
+        self.rhythm = means.rhythm
+        self.accusations = means.accusations
         self._ledger = ledger
         self._witnessed_log = log
-        self._clock = around.clock
-        self._entropy = around.entropy
-        prove, accused = ledger.receipts.consistency, around.accusations.keep
+        self._clock = means.clock
+        self._entropy = means.entropy
+        prove, accused = ledger.receipts.consistency, means.accusations.keep
         self._courses = {
-            witness.name: _Course(Asking(witness, around.transport, prove, accused))
+            witness.name: _Course(Asking(witness, means.transport, prove, accused))
             for witness in witnesses
         }
         self._proposal: CheckpointRow | None = None

@@ -23,14 +23,20 @@ class LogService(log_pb2_grpc.LogServiceServicer):
         self, request: log_pb2.GetCheckpointRequest, context: Context
     ) -> log_pb2.GetCheckpointResponse:
         """Returns the newest checkpoint."""
-        return log_pb2.GetCheckpointResponse(checkpoint=self._log.checkpoint())
+        return log_pb2.GetCheckpointResponse(
+            checkpoint=self._log.checkpoint(), witnessed=self._log.witnessed()
+        )
 
     async def GetReceipt(
         self, request: log_pb2.GetReceiptRequest, context: Context
     ) -> log_pb2.GetReceiptResponse:
         """Returns a receipt for an entry."""
         check_digest(request.digest, "digest")
-        receipt = await self._log.receipt(request.digest)
+        if request.HasField("wait"):
+            seconds = request.wait.ToTimedelta().total_seconds()
+            receipt = await self._log.witnessed_receipt(request.digest, seconds)
+        else:
+            receipt = await self._log.receipt(request.digest)
         return log_pb2.GetReceiptResponse(receipt=receipt)
 
     async def GetConsistencyProof(

@@ -44,7 +44,7 @@ async def _checkpoint(log: LogReader, request: Request) -> Response:
     """Answers the newest checkpoint."""
     del request
     return Response(
-        log.checkpoint(), headers=_CHANGES, media_type="text/plain; charset=utf-8"
+        log.published(), headers=_CHANGES, media_type="text/plain; charset=utf-8"
     )
 
 

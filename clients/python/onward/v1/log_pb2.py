@@ -22,33 +22,34 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13onward/v1/log.proto\x12\tonward.v1\"I\n\x0fLoggedStatement\x12\x1c\n\tstatement\x18\x01 \x01(\tR\tstatement\x12\x18\n\x07receipt\x18\x02 \x01(\tR\x07receipt\"\x16\n\x14GetCheckpointRequest\"7\n\x15GetCheckpointResponse\x12\x1e\n\ncheckpoint\x18\x01 \x01(\tR\ncheckpoint\"+\n\x11GetReceiptRequest\x12\x16\n\x06\x64igest\x18\x01 \x01(\x0cR\x06\x64igest\".\n\x12GetReceiptResponse\x12\x18\n\x07receipt\x18\x01 \x01(\tR\x07receipt\"\\\n\x1aGetConsistencyProofRequest\x12\x1d\n\nfirst_size\x18\x01 \x01(\x03R\tfirstSize\x12\x1f\n\x0bsecond_size\x18\x02 \x01(\x03R\nsecondSize\"1\n\x1bGetConsistencyProofResponse\x12\x12\n\x04path\x18\x01 \x03(\x0cR\x04path\"R\n\x12ListEntriesRequest\x12\x1f\n\x0b\x66irst_index\x18\x01 \x01(\x03R\nfirstIndex\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\"/\n\x13ListEntriesResponse\x12\x18\n\x07\x64igests\x18\x01 \x03(\x0cR\x07\x64igests2\xdf\x02\n\nLogService\x12R\n\rGetCheckpoint\x12\x1f.onward.v1.GetCheckpointRequest\x1a .onward.v1.GetCheckpointResponse\x12I\n\nGetReceipt\x12\x1c.onward.v1.GetReceiptRequest\x1a\x1d.onward.v1.GetReceiptResponse\x12\x64\n\x13GetConsistencyProof\x12%.onward.v1.GetConsistencyProofRequest\x1a&.onward.v1.GetConsistencyProofResponse\x12L\n\x0bListEntries\x12\x1d.onward.v1.ListEntriesRequest\x1a\x1e.onward.v1.ListEntriesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13onward/v1/log.proto\x12\tonward.v1\x1a\x1egoogle/protobuf/duration.proto\"I\n\x0fLoggedStatement\x12\x1c\n\tstatement\x18\x01 \x01(\tR\tstatement\x12\x18\n\x07receipt\x18\x02 \x01(\tR\x07receipt\"\x16\n\x14GetCheckpointRequest\"U\n\x15GetCheckpointResponse\x12\x1e\n\ncheckpoint\x18\x01 \x01(\tR\ncheckpoint\x12\x1c\n\twitnessed\x18\x02 \x01(\tR\twitnessed\"Z\n\x11GetReceiptRequest\x12\x16\n\x06\x64igest\x18\x01 \x01(\x0cR\x06\x64igest\x12-\n\x04wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x04wait\".\n\x12GetReceiptResponse\x12\x18\n\x07receipt\x18\x01 \x01(\tR\x07receipt\"\\\n\x1aGetConsistencyProofRequest\x12\x1d\n\nfirst_size\x18\x01 \x01(\x03R\tfirstSize\x12\x1f\n\x0bsecond_size\x18\x02 \x01(\x03R\nsecondSize\"1\n\x1bGetConsistencyProofResponse\x12\x12\n\x04path\x18\x01 \x03(\x0cR\x04path\"R\n\x12ListEntriesRequest\x12\x1f\n\x0b\x66irst_index\x18\x01 \x01(\x03R\nfirstIndex\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\"/\n\x13ListEntriesResponse\x12\x18\n\x07\x64igests\x18\x01 \x03(\x0cR\x07\x64igests2\xdf\x02\n\nLogService\x12R\n\rGetCheckpoint\x12\x1f.onward.v1.GetCheckpointRequest\x1a .onward.v1.GetCheckpointResponse\x12I\n\nGetReceipt\x12\x1c.onward.v1.GetReceiptRequest\x1a\x1d.onward.v1.GetReceiptResponse\x12\x64\n\x13GetConsistencyProof\x12%.onward.v1.GetConsistencyProofRequest\x1a&.onward.v1.GetConsistencyProofResponse\x12L\n\x0bListEntries\x12\x1d.onward.v1.ListEntriesRequest\x1a\x1e.onward.v1.ListEntriesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'onward.v1.log_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LOGGEDSTATEMENT']._serialized_start=34
-  _globals['_LOGGEDSTATEMENT']._serialized_end=107
-  _globals['_GETCHECKPOINTREQUEST']._serialized_start=109
-  _globals['_GETCHECKPOINTREQUEST']._serialized_end=131
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=133
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=188
-  _globals['_GETRECEIPTREQUEST']._serialized_start=190
-  _globals['_GETRECEIPTREQUEST']._serialized_end=233
-  _globals['_GETRECEIPTRESPONSE']._serialized_start=235
-  _globals['_GETRECEIPTRESPONSE']._serialized_end=281
-  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_start=283
-  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_end=375
-  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_start=377
-  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_end=426
-  _globals['_LISTENTRIESREQUEST']._serialized_start=428
-  _globals['_LISTENTRIESREQUEST']._serialized_end=510
-  _globals['_LISTENTRIESRESPONSE']._serialized_start=512
-  _globals['_LISTENTRIESRESPONSE']._serialized_end=559
-  _globals['_LOGSERVICE']._serialized_start=562
-  _globals['_LOGSERVICE']._serialized_end=913
+  _globals['_LOGGEDSTATEMENT']._serialized_start=66
+  _globals['_LOGGEDSTATEMENT']._serialized_end=139
+  _globals['_GETCHECKPOINTREQUEST']._serialized_start=141
+  _globals['_GETCHECKPOINTREQUEST']._serialized_end=163
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=165
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=250
+  _globals['_GETRECEIPTREQUEST']._serialized_start=252
+  _globals['_GETRECEIPTREQUEST']._serialized_end=342
+  _globals['_GETRECEIPTRESPONSE']._serialized_start=344
+  _globals['_GETRECEIPTRESPONSE']._serialized_end=390
+  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_start=392
+  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_end=484
+  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_start=486
+  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_end=535
+  _globals['_LISTENTRIESREQUEST']._serialized_start=537
+  _globals['_LISTENTRIESREQUEST']._serialized_end=619
+  _globals['_LISTENTRIESRESPONSE']._serialized_start=621
+  _globals['_LISTENTRIESRESPONSE']._serialized_end=668
+  _globals['_LOGSERVICE']._serialized_start=671
+  _globals['_LOGSERVICE']._serialized_end=1022
 # @@protoc_insertion_point(module_scope)

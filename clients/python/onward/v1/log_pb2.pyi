@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
@@ -70,16 +71,23 @@ class GetCheckpointResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CHECKPOINT_FIELD_NUMBER: _builtins.int
+    WITNESSED_FIELD_NUMBER: _builtins.int
     checkpoint: _builtins.str
     """C2SP `tlog-checkpoint` in a signed note."""
+    witnessed: _builtins.str
+    """The newest checkpoint that the witnesses of the exchange's policy have cosigned,
+    with their cosignatures and the log's own of type ML-DSA-44. Empty while there is
+    none. Where the policy asks for no witness: the newest checkpoint.
+    """
     def __init__(
         self,
         *,
         checkpoint: _builtins.str = ...,
+        witnessed: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "witnessed", b"witnessed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -92,16 +100,26 @@ class GetReceiptRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DIGEST_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
     digest: _builtins.bytes
     """Required. The statement's digest, 32 bytes."""
+    @_builtins.property
+    def wait(self) -> _duration_pb2.Duration:
+        """Optional. If present: the receipt leads up to the first checkpoint with the entry
+        that is witnessed, as in `GetCheckpointResponse.witnessed`; while there is none, the
+        call waits for it as long as this, at most 60 s. If absent: the newest checkpoint,
+        without cosignatures.
+        """
+
     def __init__(
         self,
         *,
         digest: _builtins.bytes = ...,
+        wait: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -115,7 +133,7 @@ class GetReceiptResponse(_message.Message):
 
     RECEIPT_FIELD_NUMBER: _builtins.int
     receipt: _builtins.str
-    """C2SP `tlog-proof`, up to the newest checkpoint."""
+    """C2SP `tlog-proof`."""
     def __init__(
         self,
         *,

@@ -74,7 +74,8 @@ class LogServiceServicer:
 
     def GetReceipt(self, request, context):
         """Returns a receipt for an entry: its inclusion proof up to a checkpoint. Fails with
-        ENTRY_UNKNOWN, LOG_RANGE. Idempotent.
+        ENTRY_UNKNOWN; with `wait` also QUORUM_UNMET (UNAVAILABLE: not witnessed in this
+        time; retry) and QUOTA_EXCEEDED. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

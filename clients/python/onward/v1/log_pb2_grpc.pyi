@@ -23,7 +23,8 @@ class LogServiceStub:
     """Returns the newest checkpoint. Idempotent."""
     GetReceipt: _aio.UnaryUnaryMultiCallable[_log_pb2.GetReceiptRequest, _log_pb2.GetReceiptResponse]
     """Returns a receipt for an entry: its inclusion proof up to a checkpoint. Fails with
-    ENTRY_UNKNOWN, LOG_RANGE. Idempotent.
+    ENTRY_UNKNOWN; with `wait` also QUORUM_UNMET (UNAVAILABLE: not witnessed in this
+    time; retry) and QUOTA_EXCEEDED. Idempotent.
     """
     GetConsistencyProof: _aio.UnaryUnaryMultiCallable[_log_pb2.GetConsistencyProofRequest, _log_pb2.GetConsistencyProofResponse]
     """Returns the proof that the tree of one size is the beginning of the tree of
@@ -53,7 +54,8 @@ class LogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_log_pb2.GetReceiptRequest, _abc.Awaitable[_log_pb2.GetReceiptResponse]],
     ) -> _abc.Awaitable[_log_pb2.GetReceiptResponse]:
         """Returns a receipt for an entry: its inclusion proof up to a checkpoint. Fails with
-        ENTRY_UNKNOWN, LOG_RANGE. Idempotent.
+        ENTRY_UNKNOWN; with `wait` also QUORUM_UNMET (UNAVAILABLE: not witnessed in this
+        time; retry) and QUOTA_EXCEEDED. Idempotent.
         """
 
     @_abc_1.abstractmethod
