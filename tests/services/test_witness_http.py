@@ -80,7 +80,7 @@ def stale(answer: httpx.Response, size: int) -> bool:
 async def test_a_log_that_grows_is_cosigned(
     log: httpx.AsyncClient, clock: SettableClock
 ) -> None:
-    for old, size in [(0, 1), (1, 2), (2, 7), (7, 8), (8, 200)]:
+    for old, size in [(0, 1), (1, 2), (2, 7), (7, 8), (8, 300)]:
         clock.advance(10)
         answer = await add(log, old, size)
         assert times(answer, LOG, size) == [clock.ms // 1000]

@@ -44,7 +44,7 @@ class GrownLog:
     origin: str = "log.example/one"
     story: str = "true"
     shared: int = 0
-    sizes: list[Tree] = field(default_factory=lambda: [Tree()])
+    sizes: dict[int, Tree] = field(default_factory=dict)
 
     @property
     def signer(self) -> NoteSigner:
@@ -53,12 +53,16 @@ class GrownLog:
 
     def tree(self, size: int) -> Tree:
         """Returns the tree of a size."""
-        while len(self.sizes) <= size:
-            index = len(self.sizes) - 1
-            story = "every" if index < self.shared else self.story
-            entry = f"{story} {index}".encode()
-            self.sizes.append(self.sizes[-1].extend([leaf_hash(entry)]))
+        if size not in self.sizes:
+            # At once, so that the tree has all its tiles, and any proof.
+            leaves = [leaf_hash(self.entry(index)) for index in range(size)]
+            self.sizes[size] = Tree().extend(leaves)
         return self.sizes[size]
+
+    def entry(self, index: int) -> bytes:
+        """Returns an entry."""
+        story = "every" if index < self.shared else self.story
+        return f"{story} {index}".encode()
 
     def checkpoint(self, size: int) -> Checkpoint:
         """Returns the checkpoint of a size."""
