@@ -23,7 +23,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
@@ -238,18 +237,17 @@ def _make_keys(config: Config, founding: Founding, clock: Clock) -> None:
     renew_server_certificate(config, founding.other_hosts, clock)
     statement_key = StatementPrivateKey.generate(founding.algorithm)
     write_atomically(config.keys.statement_key_file, statement_key.to_pem())
-    write_atomically(config.keys.log_key_file, log_key_pem())
-    second = private_key_pem(MLDSA44PrivateKey.generate())
-    write_atomically(config.keys.log_mldsa_key_file, second)
+    make_log_keys(config)
 
 
-def log_key_pem() -> bytes:
-    """Returns a new log key, PEM."""
-    return Ed25519PrivateKey.generate().private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
+def make_log_keys(config: Config) -> None:
+    """Makes the log's keys, in place of any that are there."""
+    for path, key in (
+        (config.keys.log_key_file, Ed25519PrivateKey.generate()),
+        (config.keys.log_mldsa_key_file, MLDSA44PrivateKey.generate()),
+    ):
+        make_private_dir(path.parent)
+        write_atomically(path, private_key_pem(key))
 
 
 async def _enrol_operator(

@@ -32,16 +32,20 @@ from onward.home import Home
 from onward.v1 import statement_pb2
 from onward_server import config_pages
 from onward_server.backup import back_up
-from onward_server.bootstrap import OPERATOR_HOME, log_key_pem, open_ledger
+from onward_server.bootstrap import OPERATOR_HOME, make_log_keys, open_ledger
 from onward_server.config import FILE_NAME, Config, make
 from onward_server.exchange.clock import Clock, Entropy
 from onward_server.exchange.draft import Voice
 from onward_server.exchange.genesis import SuccessionChange
 from onward_server.exchange.guard import Guard, SignedHead
-from onward_server.exchange.issuing import trust_file
 from onward_server.exchange.receipts import Receipts
 from onward_server.exchange.succession import Heir, carry_over
-from onward_server.material import load_log_signer, load_material, read_file
+from onward_server.material import (
+    load_log_signer,
+    load_material,
+    make_issuing,
+    read_file,
+)
 from onward_server.rotation import check_finished
 from onward_server.storage.contract import CheckpointRow, Store
 from onward_server.storage.sqlite import make_successor, open_sqlite
@@ -51,7 +55,7 @@ TRUST: Final = "trust.txt"
 
 _OWN: Final = {
     "exchange": ("origin", "data_dir"),
-    "keys": ("log_key_file",),
+    "keys": ("log_key_file", "log_mldsa_key_file"),
     "storage": ("database_file", "guard_file"),
 }
 """Values that say where the log is: the successor's is in its own folder."""
@@ -129,11 +133,11 @@ async def succeed(
         await back_up(config, config_file, succession.target, with_keys=True)
         (succession.target / FILE_NAME).unlink()
         heir = make(values, succession.target.absolute(), str(config_file))
-        _make_log_key(heir)
+        make_log_keys(heir)
         await _carry(store, heir, predecessor, clock, entropy, begin(carried))
     finally:
         await store.close()
-    trust = _trust(config, heir)
+    trust = _trust(config, heir, entropy)
     _move_operator(heir, trust)
     write_atomically(succession.target / TRUST, trust.encode())
     _retire(config, SignedHead(last.size, last.root, _vkey(heir).format()))
@@ -221,12 +225,6 @@ async def _check_same(store: Store, head: CheckpointRow, known: CheckpointRow) -
         )
 
 
-def _make_log_key(heir: Config) -> None:
-    """Makes the successor's log key."""
-    make_private_dir(heir.keys.log_key_file.parent)
-    write_atomically(heir.keys.log_key_file, log_key_pem())
-
-
 async def _carry(
     source: Store,
     heir: Config,
@@ -258,10 +256,11 @@ def _vkey(config: Config) -> Vkey:
     return load_log_signer(config.keys.log_key_file, config.exchange.origin).vkey
 
 
-def _trust(config: Config, heir: Config) -> str:
+def _trust(config: Config, heir: Config, entropy: Entropy) -> str:
     """Returns the trust file for what the successor and its predecessor have signed."""
-    text = trust_file(str(heir.name), _vkey(heir).format(), heir.web.url)
-    return text.replace("quorum", f"log {_vkey(config).format()}\nquorum", 1)
+    text = make_issuing(heir, load_material(heir), entropy).trust
+    before = f"\nlog {_vkey(config).format()}\nquorum"
+    return text.replace("\nquorum", before, 1)
 
 
 def _move_operator(heir: Config, trust: str) -> None:
