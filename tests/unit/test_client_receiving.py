@@ -690,7 +690,7 @@ async def test_what_a_later_version_says_does_not_hide_the_rest(
     message = statement_pb2.Statement()
     message.CopyFrom(last.message)
     message.ClearField("received")
-    payload = message.SerializeToString() + b"\x82\x02\x00"  # body 32, empty
+    payload = message.SerializeToString() + b"\xfa\x03\x00"  # body 63, empty
     key = exchange.builder.parties[OHIO].key
     jws = sign_jws(payload, STATEMENT_TYPE, key)
     exchange.builder.append(replace(last, jws=jws, digest=statement_digest(jws)))
