@@ -108,11 +108,13 @@ class Scribe:
         folder: where it is written.
         now_ms: the time of what is said next.
         codes: the auditor's jurisdictions.
+        hides: names of chains that the exchange leaves out of what it shows.
     """
 
     folder: Folder
     now_ms: int
     codes: Sequence[str] = ("*",)
+    hides: frozenset[str] = frozenset()
     roots: Roots = field(default_factory=Roots)
     _keys: dict[str, StatementPrivateKey] = field(default_factory=dict)
     _entries: bytearray = field(default_factory=bytearray)
@@ -287,11 +289,10 @@ class Scribe:
             statement.algorithm,
             statement.message,
         )
-        line = {
-            "index": said.index,
-            "chain": self._namer.name(unverified),
-            "statement": statement.jws,
-        }
+        chain = self._namer.name(unverified)
+        if chain in self.hides:
+            return
+        line = {"index": said.index, "chain": chain, "statement": statement.jws}
         if self._lines:
             self._lines.write(json.dumps(line, separators=(",", ":")) + "\n")
         self._shown += said.digest
@@ -316,4 +317,3 @@ class Scribe:
 def milliseconds(time: datetime) -> int:
     """Returns a time in milliseconds since 1970."""
     return int(time.astimezone(UTC).timestamp() * 1000)
-

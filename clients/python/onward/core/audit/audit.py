@@ -129,12 +129,12 @@ class Audit:
             if not before < at < self.log_size:
                 why = "it is not in the log's order, or past what was looked at"
                 self._found.add(Finding(READABLE, f"log entry {at}", why, "LOG_RANGE"))
-        entries, reading = self.reader().read_common(lines)
-        self.add(reading)
+        entries, findings = self.reader().parse_common(lines)
         for item in entries:
             step = KEYS if item.kind in _DIRECTORY else SIGNATURES
             with self._found.noting(step, item.subject):
                 self._add_common(item)
+        self.add(self.reader().reading(None, findings, entries))
         with self._found.noting(ACCESS, "the AuditAccess"):
             self._check_access()
 

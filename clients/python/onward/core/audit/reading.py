@@ -85,19 +85,40 @@ class Reader:
                 facts = self._referral(chain, entries, findings)
             else:
                 facts = self._intake(entries, findings)
-        return self._reading(facts, findings, entries)
+        return self.reading(facts, findings, entries)
 
-    def read_common(
+    def parse_common(
         self, lines: Sequence[tuple[int, str]]
-    ) -> tuple[list[Entry], Reading]:
-        """Reads what concerns everybody, without following keys, which comes first.
-
-        Returns:
-            The statements, and what was found.
-        """
+    ) -> tuple[list[Entry], list[Finding]]:
+        """Reads what concerns everybody; following the keys in it comes next."""
         findings: list[Finding] = []
-        entries = list(self._parsed(EXCHANGE, lines, findings))
-        return entries, self._reading(None, findings, entries)
+        return list(self._parsed(EXCHANGE, lines, findings)), findings
+
+    def reading(
+        self,
+        facts: Facts | None,
+        findings: list[Finding],
+        entries: Sequence[Entry],
+    ) -> Reading:
+        """Returns what remains of a chain, once its exchange's keys are known."""
+        places = {entry.statement.digest: entry.index for entry in entries}
+        times = array("q")
+        for entry in entries:
+            message = entry.statement.message
+            seen = message.seen
+            size = seen.size if seen.origin == self._origin else 0
+            if size and self._tree.root(size) != seen.root:
+                findings.append(_forked(entry, size))
+            times.extend(
+                (
+                    entry.index,
+                    milliseconds(message.made_time),
+                    size,
+                    places.get(message.previous, NONE),
+                    entry.issuer == self._keys.exchange,
+                )
+            )
+        return Reading(facts, tuple(findings), times.tobytes())
 
     def _parsed(
         self, chain: str, lines: Sequence[tuple[int, str]], findings: list[Finding]
@@ -171,32 +192,6 @@ class Reader:
                 Reason.ERROR_REASON_ISSUER_MISMATCH,
                 f"{entry.issuer} signed it, and only {says} says this",
             )
-
-    def _reading(
-        self,
-        facts: Facts | None,
-        findings: list[Finding],
-        entries: Sequence[Entry],
-    ) -> Reading:
-        """Returns what remains of a chain."""
-        places = {entry.statement.digest: entry.index for entry in entries}
-        times = array("q")
-        for entry in entries:
-            message = entry.statement.message
-            seen = message.seen
-            size = seen.size if seen.origin == self._origin else 0
-            if size and self._tree.root(size) != seen.root:
-                findings.append(_forked(entry, size))
-            times.extend(
-                (
-                    entry.index,
-                    milliseconds(message.made_time),
-                    size,
-                    places.get(message.previous, NONE),
-                    entry.issuer == self._keys.exchange,
-                )
-            )
-        return Reading(facts, tuple(findings), times.tobytes())
 
 
 @contextmanager

@@ -1,0 +1,443 @@
+"""What an auditor notices, step by step, when something was done to the evidence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.scribe import EXCHANGE, Scribe, milliseconds, timestamp
+from bench.synthetic import BEGIN as FIRST_DAY
+from bench.synthetic import Year
+from onward._auditing import audit_folder
+from onward._evidence import Folder
+from onward.core.errors import MalformedError, VerificationError
+from onward.core.verify import ExitCode, Verdict
+from onward.v1 import statement_pb2
+from onward.v1 import vocabulary_pb2 as v
+from tests.support.audits import (
+    DAY,
+    HOTLINE,
+    HOUR,
+    NEVADA,
+    POLICE,
+    WELFARE,
+    Story,
+    change_lines,
+    whys,
+    wrong,
+)
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Story:
+    return Story.begun(tmp_path / "evidence")
+
+
+def told(story: Story) -> Folder:
+    """Three tips: one passed on and read, one withheld, one open."""
+    first = story.register(7)
+    referred = story.refer(intake=first)
+    referred.acknowledge(referred.receive())
+    story.withhold(story.register(8))
+    story.register(9, "US-FL")
+    return story.end()
+
+
+# --- what holds
+
+
+def test_an_honest_story_is_proven_in_every_step(story: Story) -> None:
+    told(story)
+    audited = story.judged()
+    assert [step.verdict for step in audited.steps] == [Verdict.PROVEN] * 13
+    assert audited.exit_code is ExitCode.PROVEN
+
+
+def test_a_year_is_proven_and_two_workers_find_the_same_as_none(tmp_path: Path) -> None:
+    scribe = Scribe(Folder(tmp_path), milliseconds(FIRST_DAY) - DAY)
+    Year(scribe, 600, seed=3).write()
+    alone, together = (
+        audit_folder(tmp_path, scribe.trust(), "US", lambda _: None, workers)
+        for workers in (0, 2)
+    )
+    assert wrong(alone) == set()
+    assert alone.steps == together.steps
+    assert {n: r.state for n, r in alone.book.items()} == {
+        n: r.state for n, r in together.book.items()
+    }
+    assert alone.referrals == together.referrals
+
+
+def test_an_auditor_of_one_state_is_told_how_much_of_the_log_it_saw(
+    tmp_path: Path,
+) -> None:
+    story = Story.begun(tmp_path, codes=["US-OH"])
+    told(story)
+    audited = story.judged("US-OH")
+    coverage = audited.steps[-1]
+    assert coverage.verdict is Verdict.NOT_CHECKED
+    assert "of" in coverage.why
+    assert audited.shown < audited.log_size
+
+
+# --- what was done to the folder
+
+
+def test_a_deleted_statement_is_missed(story: Story) -> None:
+    folder = told(story)
+    change_lines(folder, lambda lines: lines[:-1])
+    audited = story.judged()
+    assert wrong(audited) >= {"access", "coverage"}
+    assert audited.exit_code is ExitCode.NOT_PROVEN
+    assert "some were taken out" in whys(audited, "access")[0]
+
+
+def test_a_deleted_statement_of_one_state_is_missed(tmp_path: Path) -> None:
+    story = Story.begun(tmp_path, codes=["US-OH"])
+    folder = told(story)
+    change_lines(folder, lambda lines: lines[:-1])
+    assert "access" in wrong(story.judged("US-OH"))
+
+
+def test_a_changed_statement_does_not_stand_in_the_log(story: Story) -> None:
+    folder = told(story)
+
+    def change(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        jws = lines[-1]["statement"]
+        lines[-1]["statement"] = jws[:-8] + ("B" if jws[-8] == "A" else "A") + jws[-7:]
+        return lines
+
+    change_lines(folder, change)
+    audited = story.judged()
+    assert wrong(audited) >= {"places", "coverage"}
+    assert audited.exit_code is ExitCode.NOT_PROVEN
+
+
+def test_two_statements_cannot_change_places(story: Story) -> None:
+    folder = told(story)
+
+    def change(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for name in ("statement", "chain"):
+            lines[-1][name], lines[-2][name] = lines[-2][name], lines[-1][name]
+        return lines
+
+    change_lines(folder, change)
+    assert "places" in wrong(story.judged())
+
+
+def test_a_statement_cannot_be_listed_with_another_chain(story: Story) -> None:
+    folder = told(story)
+
+    def change(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        lines[-1]["chain"] = f"{HOTLINE}#8"
+        return lines
+
+    change_lines(folder, change)
+    assert "evidence" in wrong(story.judged())
+
+
+def test_a_changed_figure_of_the_exchange_is_noticed(story: Story) -> None:
+    folder = told(story)
+    header = json.loads(folder.header.read_text())
+    header["intakes"][0]["count"] = "2"
+    folder.header.write_text(json.dumps(header))
+    audited = story.judged()
+    assert wrong(audited) == {"figures"}
+    assert "the exchange says 2, and the statements make 1" in str(
+        whys(audited, "figures")
+    )
+
+
+def test_changed_entries_do_not_make_the_logs_tree(story: Story) -> None:
+    folder = told(story)
+    entries = bytearray(folder.entries.read_bytes())
+    entries[40] ^= 1
+    folder.entries.write_bytes(entries)
+    assert wrong(story.judged()) >= {"entries", "places"}
+
+
+def test_missing_entries_are_noticed(story: Story) -> None:
+    folder = told(story)
+    folder.entries.write_bytes(folder.entries.read_bytes()[:-32])
+    assert "entries" in wrong(story.judged())
+
+
+def test_another_logs_checkpoint_is_refused(story: Story) -> None:
+    folder = told(story)
+    note = folder.checkpoint.read_text()
+    folder.checkpoint.write_text(note.replace("national", "notional", 1))
+    with pytest.raises(VerificationError):
+        story.judged()
+
+
+def test_a_header_of_another_export_is_refused(story: Story) -> None:
+    folder = told(story)
+    folder.header.write_text('{"access": {}}')
+    with pytest.raises(MalformedError):
+        story.judged()
+
+
+def test_a_line_that_is_no_json_is_refused(story: Story) -> None:
+    folder = told(story)
+    with folder.statements.open("a") as file:
+        file.write("{not a line\n")
+    with pytest.raises(MalformedError, match="line"):
+        story.judged()
+
+
+def test_an_audit_of_another_state_than_was_shown_is_not_proven(
+    tmp_path: Path,
+) -> None:
+    story = Story.begun(tmp_path, codes=["US-OH"])
+    told(story)
+    assert "it is not about US-FL" in str(whys(story.judged("US-FL"), "access"))
+
+
+# --- what the exchange hid
+
+
+@pytest.mark.parametrize("codes", [["*"], ["US-OH"]])
+def test_a_hidden_intake_leaves_a_gap(tmp_path: Path, codes: list[str]) -> None:
+    story = Story.begun(tmp_path, codes, hides=[f"{HOTLINE}#8"])
+    for number in (7, 8, 9):
+        story.register(number)
+    story.intakes[HOTLINE, v.URGENCY_ROUTINE, v.INTAKE_STATE_OPEN] -= 1
+    story.end()
+    audited = story.judged(codes[0])
+    assert "intakes" in wrong(audited)
+    assert "2 was next: an intake is missing" in str(whys(audited, "intakes"))
+    assert ("coverage" in wrong(audited)) == (codes == ["*"])
+
+
+def test_a_tip_that_was_never_logged_leaves_a_gap(story: Story) -> None:
+    story.register(7)
+    story._numbers["US-OH"] += 1
+    story.register(9)
+    story.end()
+    assert wrong(story.judged()) == {"intakes"}
+
+
+def test_an_intake_must_name_the_one_before_it(story: Story) -> None:
+    story.register(7)
+    story._last[HOTLINE] = bytes(32)
+    story.register(8)
+    story.end()
+    assert "does not name the intake before" in str(whys(story.judged(), "intakes"))
+
+
+def test_a_referral_that_answers_no_known_tip_is_noticed(story: Story) -> None:
+    story.refer(intake_numbers=[3])
+    story.end()
+    assert "intake 3, which is missing" in str(whys(story.judged(), "intakes"))
+
+
+def test_a_decision_that_was_not_possible_is_noticed(story: Story) -> None:
+    intake = story.register(7)
+    story.refer(intake=intake)
+    story.withhold(intake)
+    story.intakes[HOTLINE, v.URGENCY_ROUTINE, v.INTAKE_STATE_WITHHELD] -= 1
+    story.intakes[HOTLINE, v.URGENCY_ROUTINE, v.INTAKE_STATE_OPEN] += 1
+    story.end()
+    assert "PASSED_ON" in str(whys(story.judged(), "intakes"))
+
+
+def test_nobody_else_withholds_a_hotlines_tip(story: Story) -> None:
+    intake = story.register(7)
+    body = statement_pb2.Withholding(
+        intake_number=7,
+        reason=v.WITHHOLD_REASON_SPAM_OR_ABUSE,
+        approver_role="nobody",
+    )
+    said = story.scribe.sign(POLICE, previous=intake.digest, withholding=body)
+    story.scribe.log(said, places=("US-OH",))
+    story.end()
+    # It is of the police's own book, in which there is no such intake.
+    assert wrong(story.judged()) >= {"chains"}
+
+
+# --- time
+
+
+def test_a_backdated_acknowledgment_contradicts_what_its_reader_had_seen(
+    story: Story,
+) -> None:
+    referred = story.refer(intake=story.register(7))
+    received = referred.receive()
+    story.wait(2 * HOUR)
+    story.awake()
+    early = timestamp(story.scribe.now_ms - HOUR)
+    at = referred.acknowledge(received, made_time=early).index
+    story.end()
+    audited = story.judged()
+    assert wrong(audited) == {"timing"}
+    assert f"log entry {at}: it claims a time before" in whys(audited, "timing")[0]
+
+
+def test_an_acknowledgment_that_claims_to_precede_its_breach_is_not_proven(
+    story: Story,
+) -> None:
+    """With an old ``seen`` no order contradicts it; its time is a mere claim."""
+    referred = story.refer(intake=story.register(7))
+    received = referred.receive()
+    seen = received.statement.message.seen
+    made = story.scribe.now_ms + HOUR
+    due = story.scribe.now_ms + 72 * HOUR
+    story.wait(72 * HOUR)
+    referred.breach(v.DEADLINE_KIND_ACKNOWLEDGE, due)
+    referred.acknowledge(received, made_time=timestamp(made), seen=seen)
+    story.end()
+    audited = story.judged()
+    assert wrong(audited) == {"timing"}
+    assert "only after the breach" in whys(audited, "timing")[0]
+
+
+def test_an_acknowledgment_after_its_breach_that_says_so_is_merely_late(
+    story: Story,
+) -> None:
+    referred = story.refer(intake=story.register(7))
+    received = referred.receive()
+    due = story.scribe.now_ms + 72 * HOUR
+    story.wait(72 * HOUR)
+    referred.breach(v.DEADLINE_KIND_ACKNOWLEDGE, due)
+    referred.acknowledge(received)
+    story.end()
+    assert wrong(story.judged()) == set()
+
+
+def test_a_postdated_statement_is_noticed(story: Story) -> None:
+    late = timestamp(story.scribe.now_ms + DAY)
+    referred = story.refer(intake=story.register(7))
+    referred.acknowledge(referred.receive(), made_time=late)
+    story.awake()
+    story.end()
+    assert "postdated" in str(whys(story.judged(), "timing"))
+
+
+def test_a_tree_that_the_log_never_had_is_a_fork(story: Story) -> None:
+    story.register(7)
+    other = statement_pb2.Seen(origin="national.example/log", size=3, root=bytes(32))
+    story.say(EXCHANGE, audit_access=statement_pb2.AuditAccess(), seen=other)
+    story.end()
+    assert "another tree of size 3" in str(whys(story.judged(), "timing"))
+
+
+# --- deadlines
+
+
+def test_a_missed_deadline_without_its_breach_is_noticed(story: Story) -> None:
+    referred = story.refer(intake=story.register(7))
+    story.wait(5 * HOUR)
+    story.awake()
+    story.wait(HOUR)
+    story.awake()
+    referred.receive()
+    story.end()
+    audited = story.judged()
+    assert wrong(audited) == {"deadlines"}
+    assert "DELIVER" in whys(audited, "deadlines")[0]
+
+
+def test_an_exchange_that_was_down_is_not_blamed_for_what_came_first_after(
+    story: Story,
+) -> None:
+    """Nothing shows that it was there to say it."""
+    referred = story.refer(intake=story.register(7))
+    story.wait(6 * HOUR)
+    referred.receive()
+    story.end()
+    assert wrong(story.judged()) == set()
+
+
+def test_an_intake_that_was_left_open_needs_its_breach(story: Story) -> None:
+    story.register(7)
+    story.wait(25 * HOUR)
+    story.awake()
+    story.wait(HOUR)
+    story.awake()
+    story.end()
+    assert "PASS_ON" in str(whys(story.judged(), "deadlines"))
+
+
+def test_an_intake_with_its_breach_is_as_it_should_be(story: Story) -> None:
+    intake = story.register(7)
+    received = intake.statement.message.intake.received_time
+    due = received.seconds * 1000 + 24 * HOUR
+    story.wait(24 * HOUR)
+    story.alarm(intake, due)
+    story.wait(HOUR)
+    story.withhold(intake)
+    story.end()
+    audited = story.judged()
+    assert wrong(audited) == set()
+    (duty,) = [duty for duty in audited.duties if duty.breach]
+    assert (duty.subject, duty.holder) == (f"{HOTLINE}#7", HOTLINE)
+
+
+def test_a_breach_before_its_time_is_false(story: Story) -> None:
+    intake = story.register(7)
+    story.wait(HOUR)
+    story.alarm(intake, story.scribe.now_ms + 23 * HOUR)
+    story.end()
+    assert "from before it was due" in str(whys(story.judged(), "deadlines"))
+
+
+def test_a_breach_of_what_was_decided_is_false(story: Story) -> None:
+    intake = story.register(7)
+    story.withhold(intake)
+    story.wait(25 * HOUR)
+    story.alarm(intake, story.scribe.now_ms - HOUR)
+    story.end()
+    assert "it was not due any more" in str(whys(story.judged(), "deadlines"))
+
+
+def test_without_the_policy_sets_the_hotlines_deadlines_are_not_checked(
+    story: Story,
+) -> None:
+    folder = told(story)
+    for file in sorted(folder.policies.rglob("*"), reverse=True):
+        file.unlink() if file.is_file() else file.rmdir()
+    audited = story.judged()
+    (step,) = [step for step in audited.steps if step.name == "deadlines"]
+    assert step.verdict is Verdict.NOT_CHECKED
+
+
+# --- states
+
+
+@pytest.mark.parametrize(
+    ("recipients", "state"),
+    [
+        ([POLICE], v.INTAKE_STATE_OPEN),
+        ([WELFARE], v.INTAKE_STATE_OPEN),
+        ([POLICE, WELFARE], v.INTAKE_STATE_PASSED_ON),
+    ],
+)
+def test_a_tip_about_a_minor_is_open_until_police_and_child_welfare_have_it(
+    story: Story, recipients: list[str], state: int
+) -> None:
+    intake = story.register(7, urgency=v.URGENCY_MINOR, age=v.AGE_GROUP_13_17)
+    for name in recipients:
+        story.refer(name, intake=intake)
+    story.end()
+    assert story.judged().book[HOTLINE, 7].state == state
+
+
+def test_a_transfer_and_its_child_must_name_each_other(story: Story) -> None:
+    parent = story.refer(POLICE, intake=story.register(7))
+    acknowledged = parent.acknowledge(parent.receive())
+    link = statement_pb2.ReferralLink(
+        kind=statement_pb2.REFERRAL_LINK_KIND_TRANSFER_OF,
+        referral_id=parent.referral.id,
+        referral_digest=bytes(32),
+    )
+    child = story.refer(NEVADA, publisher=POLICE, links=[link])
+    body = statement_pb2.Transfer(
+        child_referral_id=child.referral.id, child_digest=child.referral.digest
+    )
+    parent.answers(POLICE, acknowledged, transfer=body)
+    parent.moved(POLICE, v.DELIVERY_STATE_TRANSFERRED)
+    story.end()
+    assert wrong(story.judged()) == {"chains"}
