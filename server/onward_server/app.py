@@ -50,6 +50,7 @@ from onward_server.exchange.records import Records
 from onward_server.exchange.registry import Registry
 from onward_server.exchange.submission import Submission
 from onward_server.exchange.watching import Watching
+from onward_server.exchange.witness_check import check_witnesses
 from onward_server.exchange.witnessed_log import WitnessedLog
 from onward_server.exchange.witnesses import Means, Rhythm, Witnesses
 from onward_server.exporting import configure_logging, make_telemetry
@@ -264,10 +265,13 @@ class App:
         """
         await self.ledger.start()
         await check_in_force(self._basis.store, self._basis.material)
-        await self._domain.policies.begin()
         await self._domain.witnessed.begin()
         if self._domain.witnesses is not None:
             await self._domain.witnesses.begin()
+            head = self.ledger.head()
+            note = self._domain.witnessed.note(head)
+            await check_witnesses(self._domain.witnesses.askings.values(), head, note)
+        await self._domain.policies.begin()
         for server in self._ports.servers:
             await server.start()
         if self._ports.web is not None:

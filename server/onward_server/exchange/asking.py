@@ -168,10 +168,10 @@ class Asking:
             told = _told_size(reply)
             if told is None:
                 return await self._understood(head, request, reply)
+            self.size = told
             if told > head.size:
                 self.standing = Standing.AHEAD
                 return None
-            self.size = told
         self.standing = Standing.UNUSABLE
         return None
 
