@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from onward.core.checkpoints import Checkpoint
 from onward.core.notes import Note, open_note, parse_note
-from onward.core.witness import AddCheckpoint
+from onward.core.witness import AddCheckpoint, Verdict
+from onward_server.telemetry import Metric, Telemetry
 from onward_server.web.server import WebPort, WebServer, web_app
 from onward_server.web.witness import witness_routes
+from onward_server.witnessing.founding import WitnessFounding, found_witness
 from onward_server.witnessing.store import EvidenceKind
 from onward_server.witnessing.witness import Witness
+from tests.support.service import open_service
 from tests.support.witnessing import (
     COSIGNER,
     GrownLog,
@@ -213,40 +217,40 @@ NOTE = LOG.note(5)
 LINE = "A" * 43 + "=\n"
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        "",
-        "\n",
-        "old 0",
-        "old 0\n",
-        f"old 0\n{NOTE}",
-        NOTE,
-        f"\n{NOTE}",
-        f"old\n\n{NOTE}",
-        f"old \n\n{NOTE}",
-        f"old  0\n\n{NOTE}",
-        f"old 00\n\n{NOTE}",
-        f"old 05\n\n{NOTE}",
-        f"old -1\n\n{NOTE}",
-        f"old +0\n\n{NOTE}",
-        f"old 0 \n\n{NOTE}",
-        f"old 0\r\n\r\n{NOTE}",
-        f"Old 0\n\n{NOTE}",
-        f"old 9223372036854775808\n\n{NOTE}",
-        f"old 6\n\n{NOTE}",  # larger than the checkpoint
-        f"old 0\n{LINE * 64}\n{NOTE}",
-        f"old 0\nAAAA\n\n{NOTE}",
-        f"old 0\n{LINE[:-2]}\n\n{NOTE}",
-        f"old 0\n\n{NOTE[:-1]}",
-        f"old 0\n\n{LOG.checkpoint(5).text}",
-        f"old 0\n\n{NOTE}".replace("\N{EM DASH}", "-"),
-    ],
-)
-async def test_what_is_malformed_is_a_bad_request(
-    log: httpx.AsyncClient, body: str
-) -> None:
-    assert (await log.post("/add-checkpoint", content=body)).status_code == 400
+MALFORMED = [
+    "",
+    "\n",
+    "old 0",
+    "old 0\n",
+    f"old 0\n{NOTE}",
+    NOTE,
+    f"\n{NOTE}",
+    f"old\n\n{NOTE}",
+    f"old \n\n{NOTE}",
+    f"old  0\n\n{NOTE}",
+    f"old 00\n\n{NOTE}",
+    f"old 05\n\n{NOTE}",
+    f"old -1\n\n{NOTE}",
+    f"old +0\n\n{NOTE}",
+    f"old 0 \n\n{NOTE}",
+    f"old 0\r\n\r\n{NOTE}",
+    f"Old 0\n\n{NOTE}",
+    f"old 9223372036854775808\n\n{NOTE}",
+    f"old 6\n\n{NOTE}",  # larger than the checkpoint
+    f"old 0\n{LINE * 64}\n{NOTE}",
+    f"old 0\nAAAA\n\n{NOTE}",
+    f"old 0\n{LINE[:-2]}\n\n{NOTE}",
+    f"old 0\n\n{NOTE[:-1]}",
+    f"old 0\n\n{LOG.checkpoint(5).text}",
+    f"old 0\n\n{NOTE}".replace("\N{EM DASH}", "-"),
+]
+
+
+async def test_what_is_malformed_is_a_bad_request(log: httpx.AsyncClient) -> None:
+    for body in MALFORMED:
+        answer = await log.post("/add-checkpoint", content=body)
+        assert answer.status_code == 400, body
+        assert answer.headers["content-type"] == "text/plain; charset=utf-8"
 
 
 async def test_bytes_that_are_no_text_are_a_bad_request(log: httpx.AsyncClient) -> None:
@@ -341,3 +345,79 @@ async def test_a_database_that_fails_is_told_as_such(
     assert int(answer.headers["retry-after"]) > 0
     witness.store._connection.execute("PRAGMA query_only = OFF")
     assert times(await add(log, 0, 5), LOG, 5)
+
+
+class Counted:
+    """Telemetry that keeps what counters are told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, Mapping[str, str]]] = []
+        self.telemetry = Telemetry()
+        self.telemetry.tell = self.tell  # type: ignore[method-assign]
+
+    def tell(
+        self, metric: Metric, value: float, attributes: Mapping[str, str] | None = None
+    ) -> None:
+        assert value == 1
+        self.told.append((metric.name, attributes or {}))
+
+
+async def test_a_fork_alarms_once(tmp_path: Path) -> None:
+    counted = Counted()
+    witness = make_witness(tmp_path, LOG, telemetry=counted.telemetry)
+    requests = [
+        LOG.request(0, 5),
+        FORKED.request(5, 5),
+        FORKED.request(5, 5),
+        FORKED.request(0, 5),  # told the size, and still two roots for one size
+        FORKED.request(5, 6),
+        FORKED.request(5, 6),
+    ]
+    with capture_logs() as events:
+        verdicts = [witness.add_checkpoint(request).verdict for request in requests]
+    wrong, stale = Verdict.INCONSISTENT, Verdict.STALE
+    assert verdicts == [Verdict.CONSISTENT, wrong, wrong, stale, wrong, wrong]
+    assert [
+        (event["event"], event["log_level"], event["refused_size"]) for event in events
+    ] == [("witness.fork", "error", 5), ("witness.unproven", "error", 6)]
+    log = {"onward.log": LOG.origin}
+    assert counted.told == [
+        ("onward.witness.cosigned", log),
+        ("onward.witness.evidence", log | {"onward.evidence": "fork"}),
+        ("onward.witness.evidence", log | {"onward.evidence": "unproven"}),
+    ]
+    witness.close()
+
+
+async def test_an_exchange_witnesses_on_its_port_for_everybody(tmp_path: Path) -> None:
+    cosigner = found_witness(WitnessFounding(tmp_path / "witness", "peer.example/w1"))
+    write_logs(tmp_path / "witness" / "logs", LOG)
+    settings = {
+        "ONWARD__WEB__LISTEN": "127.0.0.1:0",
+        "ONWARD__WEB__URL": "https://national.example/log",
+        "ONWARD__WITNESS__NAME": "peer.example/w1",
+        "ONWARD__WITNESS__KEY_FILE": str(tmp_path / "witness" / "witness.key"),
+        "ONWARD__WITNESS__LOGS_FILE": str(tmp_path / "witness" / "logs"),
+        "ONWARD__WITNESS__DATABASE_FILE": str(tmp_path / "witness" / "witness.sqlite"),
+    }
+    async with open_service(tmp_path, settings) as service:
+        url = f"http://127.0.0.1:{service.app.web_port}/log"
+        async with httpx.AsyncClient(base_url=url) as client:
+            answer = await client.post("/add-checkpoint", content=LOG.request(0, 5))
+            note = open_note(LOG.note(5) + answer.text, [cosigner.vkey])
+            assert note.text == LOG.checkpoint(5).text
+            own = await client.get("/checkpoint")
+            assert own.status_code == 200
+            request = AddCheckpoint(0, (), parse_note(own.text))
+            answer = await client.post("/add-checkpoint", content=request.format())
+            assert answer.status_code == 404, "its own log is not one that it was told"
+
+
+async def test_an_exchange_that_is_no_witness_has_no_such_path(tmp_path: Path) -> None:
+    async with open_service(
+        tmp_path, {"ONWARD__WEB__LISTEN": "127.0.0.1:0"}
+    ) as service:
+        url = f"http://127.0.0.1:{service.app.web_port}"
+        async with httpx.AsyncClient(base_url=url) as client:
+            answer = await client.post("/add-checkpoint", content=LOG.request(0, 5))
+            assert answer.status_code == 404
