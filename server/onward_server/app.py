@@ -22,6 +22,7 @@ import structlog
 from onward_server import settings
 from onward_server.background import Chores
 from onward_server.config import Config
+from onward_server.exchange import timestamps
 from onward_server.exchange.accusations import Accusations
 from onward_server.exchange.alarming import Alarming
 from onward_server.exchange.asking import Transport
@@ -49,6 +50,8 @@ from onward_server.exchange.reading import Reader
 from onward_server.exchange.records import Records
 from onward_server.exchange.registry import Registry
 from onward_server.exchange.submission import Submission
+from onward_server.exchange.timestamps import Timestamps
+from onward_server.exchange.vouching import Vouching
 from onward_server.exchange.watching import Watching
 from onward_server.exchange.witness_check import check_witnesses
 from onward_server.exchange.witnessed_log import WitnessedLog
@@ -56,6 +59,7 @@ from onward_server.exchange.witnesses import Means, Rhythm, Witnesses
 from onward_server.exporting import configure_logging, make_telemetry
 from onward_server.material import (
     Material,
+    load_authorities,
     load_material,
     load_witnesses,
     make_issuing,
@@ -80,6 +84,7 @@ from onward_server.services.tls import Certificates
 from onward_server.storage.contract import Store
 from onward_server.storage.sqlite import open_sqlite
 from onward_server.telemetry import Telemetry
+from onward_server.timestamp_client import TimestampClient
 from onward_server.upkeep import Upkeep
 from onward_server.web.server import WebServer, web_app
 from onward_server.web.tiles import tile_routes
@@ -108,6 +113,7 @@ class Basis:
     ledger: Ledger
     witness: Witness | None
     transport: Transport | None
+    timestamp_client: TimestampClient | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +189,10 @@ async def build(
         if config.witnesses.policy_file:
             transport = HttpTransport(config.witnesses.timeout_seconds)
             resources.push_async_callback(transport.close)
+        timestamp_client = None
+        if config.timestamps.authorities:
+            timestamp_client = TimestampClient(config.timestamps.timeout_seconds)
+            resources.push_async_callback(timestamp_client.close)
         basis = Basis(
             config,
             material,
@@ -194,6 +204,7 @@ async def build(
             ledger,
             witness,
             transport,
+            timestamp_client,
         )
         domain = _domain(basis)
         return App(basis, domain, _ports(basis, domain), resources.pop_all())
@@ -340,7 +351,7 @@ def _domain(basis: Basis) -> Domain:
             Submission(ledger, store, reader, publishing, erasing),
             Delivering(ledger, store, clock, basis.entropy, limits),
             Watching(ledger, store, clock, limits),
-            Records(ledger, store),
+            Records(ledger, store, Vouching(ledger, store, witnessed)),
             erasing,
             limits,
         ),
@@ -368,6 +379,17 @@ def _witnesses(basis: Basis) -> tuple[WitnessedLog, Witnesses | None]:
     rhythm = Rhythm(section.interval_seconds, section.heartbeat_seconds)
     means = Means(basis.transport, accusations, clock, basis.entropy, rhythm)
     return witnessed, Witnesses(basis.ledger, witnessed, policy.witnesses, means)
+
+
+def _timestamps(basis: Basis) -> Timestamps | None:
+    """Makes what has the log's checkpoints stamped, if anybody is to do that."""
+    section = basis.config.timestamps
+    if basis.timestamp_client is None:
+        return None
+    means = timestamps.Means(
+        basis.timestamp_client, basis.clock, basis.entropy, section.interval_seconds
+    )
+    return Timestamps(basis.ledger, basis.store, load_authorities(section), means)
 
 
 def _ports(basis: Basis, domain: Domain) -> Ports:
@@ -444,6 +466,7 @@ def _upkeep(
         basis.telemetry,
         basis.clock,
         domain.witnesses,
+        _timestamps(basis),
     )
 
 

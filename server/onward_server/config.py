@@ -274,6 +274,40 @@ class WitnessSection(Section, frozen=True):
     """What was cosigned. Never restore an older copy: make a new witness instead."""
 
 
+class AuthoritySection(Section, frozen=True):
+    """A timestamp authority."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=63)]
+    """Its name in the database. Never give it to another authority."""
+
+    url: Annotated[str, msgspec.Meta(pattern=r"^https?://\S+$")]
+    """Where it is asked, by HTTP (RFC 3161 3.4)."""
+
+    certificate_file: Path
+    """PEM: the root that its tokens must lead to, and any certificate between that
+    tokens do not bring themselves."""
+
+    policy: Annotated[
+        str, msgspec.Meta(pattern=r"^([0-2]\.([0-9]|[1-3][0-9])(\.[0-9]+)+)?$")
+    ] = ""
+    """OID of the policy to ask for. Empty: the authority's own."""
+
+
+class TimestampsSection(Section, frozen=True):
+    """Trusted timestamps: authorities say when they saw this log's checkpoints."""
+
+    authorities: tuple[AuthoritySection, ...] = ()
+    """Whom to ask, one table `[[timestamps.authorities]]` each: `name` (in the
+    database; never give it to another one), `url`, `certificate_file` (PEM: the root
+    that its tokens lead to) and, if you want one, `policy` (OID). None: nobody."""
+
+    interval_seconds: Seconds = 60
+    """How often each is asked, while the log grows."""
+
+    timeout_seconds: Seconds = 10
+    """How long an answer may take."""
+
+
 class Telemetry(Section, frozen=True):
     """What the exchange tells about itself: never content or personal data."""
 
@@ -322,6 +356,7 @@ class Config(Section, frozen=True):
     web: Web = Web()
     witnesses: WitnessesSection = WitnessesSection()
     witness: WitnessSection = WitnessSection()
+    timestamps: TimestampsSection = TimestampsSection()
     telemetry: Telemetry = Telemetry()
     test: Test = Test()
 
@@ -511,6 +546,7 @@ def _complete(config: Config, base: Path) -> Config:
     _check_test(config)
     _check_web(config.web)
     _check_witness(config)
+    _check_timestamps(config.timestamps)
     api, enrolment = config.api, config.enrolment
     host = api.server_name
     completed = msgspec.structs.replace(
@@ -536,6 +572,13 @@ def _complete(config: Config, base: Path) -> Config:
         web=_absolute(completed.web, data_dir),
         witness=_absolute(_named(completed), data_dir),
         witnesses=_absolute(completed.witnesses, data_dir),
+        timestamps=msgspec.structs.replace(
+            completed.timestamps,
+            authorities=tuple(
+                _absolute(authority, data_dir)
+                for authority in completed.timestamps.authorities
+            ),
+        ),
     )
 
 
@@ -563,6 +606,16 @@ def _check_web(web: Web) -> None:
         raise MalformedError(
             "web.certificate_file and web.key_file: name both for HTTPS, or neither",
             field="web.certificate_file",
+        )
+
+
+def _check_timestamps(timestamps: TimestampsSection) -> None:
+    """Refuses two authorities of one name: each would pass for the other."""
+    names = [authority.name for authority in timestamps.authorities]
+    if len(set(names)) < len(names):
+        raise MalformedError(
+            "timestamps.authorities: each has a name of its own",
+            field="timestamps.authorities",
         )
 
 

@@ -16,12 +16,14 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from onward.core.errors import MalformedError
 from onward.core.keys import StatementPrivateKey
 from onward.core.notes import MlDsaCosigner, NoteSigner
+from onward.core.timestamps import Authorities
 from onward.core.tlog_policy import Policy
-from onward_server.config import Config
+from onward_server.config import Config, TimestampsSection
 from onward_server.exchange.authority import CertificateAuthority
 from onward_server.exchange.clock import Entropy
 from onward_server.exchange.issuing import Issuing, Terms, trust_file
 from onward_server.exchange.possession import Challenger
+from onward_server.exchange.timestamps import Authority
 from onward_server.exchange.tokens import Tokens, Venue
 
 
@@ -107,6 +109,27 @@ def second_vkey(material: Material) -> str:
     """Returns the verifier key of the log's second key; empty without one."""
     cosigner = material.log_cosigner
     return cosigner.vkey.format() if cosigner else ""
+
+
+def load_authorities(section: TimestampsSection) -> list[Authority]:
+    """Reads whom to ask for timestamps.
+
+    Raises:
+        MalformedError: a file cannot be read, or has no certificates.
+    """
+    authorities = []
+    for item in section.authorities:
+        try:
+            pem = read_file(item.certificate_file).decode()
+            certificates = Authorities.parse(pem)
+        except UnicodeDecodeError:
+            raise MalformedError(f"{item.certificate_file} is not PEM") from None
+        except MalformedError as error:
+            raise MalformedError(f"{item.certificate_file}: {error.message}") from None
+        if not certificates.certificates:
+            raise MalformedError(f"{item.certificate_file} is empty")
+        authorities.append(Authority(item.name, item.url, certificates, item.policy))
+    return authorities
 
 
 def load_witnesses(path: Path | None) -> Policy:

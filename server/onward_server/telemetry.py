@@ -48,6 +48,7 @@ TASK = "onward.task"
 LOG = "onward.log"
 WITNESS = "onward.witness"
 EVIDENCE = "onward.evidence"
+AUTHORITY = "onward.authority"
 
 
 Attributes = Mapping[str, str]
@@ -197,6 +198,14 @@ WITNESSES_ACCUSATIONS = Metric(
     "How often witnesses said that this log has forked, as kept in "
     "`witnesses.evidence_file`. Never more than 0 when all is well.",
 )
+TIMESTAMPS_BEHIND = Metric(
+    "onward.timestamps.behind",
+    Kind.GAUGE,
+    "s",
+    "For how long a timestamp authority has not stamped all that the log had; two "
+    "minutes at most when all is well.",
+    (AUTHORITY,),
+)
 WITNESS_COSIGNED = Metric(
     "onward.witness.cosigned",
     Kind.COUNTER,
@@ -236,6 +245,7 @@ METRICS: tuple[Metric, ...] = (
     TASK_FAILURES,
     WITNESSES_SILENT,
     WITNESSES_ACCUSATIONS,
+    TIMESTAMPS_BEHIND,
     WITNESS_COSIGNED,
     WITNESS_EVIDENCE,
     READY,

@@ -18,6 +18,7 @@ from onward_server.exchange.erasing import Erasing
 from onward_server.exchange.ledger import Ledger
 from onward_server.exchange.quotas import Place, Quotas
 from onward_server.exchange.records import Records
+from onward_server.exchange.timestamps import Timestamps
 from onward_server.exchange.witnesses import Witnesses
 from onward_server.observing import urgency_name
 from onward_server.readiness import ReadinessCheck
@@ -50,6 +51,7 @@ class Upkeep:
     telemetry: Telemetry
     clock: Clock
     witnesses: Witnesses | None = None
+    timestamps: Timestamps | None = None
 
     def chores(self) -> list[Chore]:
         """Returns what is to be done again and again."""
@@ -60,6 +62,7 @@ class Upkeep:
             Chore("gauges", 15, self.gauge),
             Chore("retention", 60, self.sweep),
             *self._witnessing(),
+            *self._stamping(),
         ]
 
     def _witnessing(self) -> Iterator[Chore]:
@@ -72,6 +75,14 @@ class Upkeep:
             turn = partial(self.witnesses.follow, name)
             # A turn waits for a proposal itself.
             yield Chore(f"witness {name}", proposal / 4, turn)
+
+    def _stamping(self) -> Iterator[Chore]:
+        """Yields what is done to have the log's checkpoints stamped."""
+        if self.timestamps is None:
+            return
+        for name in self.timestamps.names:
+            turn = partial(self.timestamps.stamp, name)
+            yield Chore(f"timestamps {name}", self.timestamps.interval, turn)
 
     async def sweep(self) -> None:
         """Erases contents whose time is over, and uploads that nobody named."""
@@ -94,6 +105,7 @@ class Upkeep:
         tell(names.LOG_SIZE, self.ledger.head().size)
         tell(names.ALARMS_LATE, await self.alarming.late())
         await self._gauge_witnesses()
+        self._gauge_timestamps()
         tell(names.STREAMS_OPEN, self.quotas.taken(Place.STREAM))
         status = await self.records.status()
         for state, name in _DELIVERY_STATES.items():
@@ -103,6 +115,13 @@ class Upkeep:
             waiting = now - status.oldest_waiting.get(urgency, now)
             facts = {names.URGENCY: urgency_name(urgency)}
             tell(names.OLDEST_WAITING, waiting / 1000, facts)
+
+    def _gauge_timestamps(self) -> None:
+        """Tells how far the timestamp authorities are behind."""
+        behind = self.timestamps.behind() if self.timestamps else {}
+        for name, seconds in behind.items():
+            facts = {names.AUTHORITY: name}
+            self.telemetry.tell(names.TIMESTAMPS_BEHIND, seconds, facts)
 
     async def _gauge_witnesses(self) -> None:
         """Tells how the witnesses of the log are."""

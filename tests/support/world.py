@@ -26,10 +26,12 @@ from onward.core.statements import (
     sign_statement,
     statement_digest,
 )
+from onward.core.tlog_policy import Policy
 from onward.v1 import directory_pb2, statement_pb2, vocabulary_pb2
 from onward_server.exchange.alarming import Alarming
 from onward_server.exchange.auditing import Auditing
 from onward_server.exchange.clock import to_timestamp
+from onward_server.exchange.cosigning import LogCosigner
 from onward_server.exchange.deciding import Deciding
 from onward_server.exchange.delivering import Delivering
 from onward_server.exchange.directory import Caller
@@ -44,7 +46,9 @@ from onward_server.exchange.publishing import Publishing, Sending
 from onward_server.exchange.reading import Reader
 from onward_server.exchange.records import Records
 from onward_server.exchange.submission import Submission
+from onward_server.exchange.vouching import Vouching
 from onward_server.exchange.watching import Watching
+from onward_server.exchange.witnessed_log import WitnessedLog
 from onward_server.storage.contract import EVERYBODY, Needs, Store
 from onward_server.storage.sqlite import open_sqlite
 
@@ -174,7 +178,8 @@ class World:
         )
         self.delivering = Delivering(ledger, store, clock, os.urandom, self.limits)
         self.watching = Watching(ledger, store, clock, self.limits)
-        self.records = Records(ledger, store)
+        witnessed = WitnessedLog(ledger, store, Policy(()), LogCosigner(None), clock)
+        self.records = Records(ledger, store, Vouching(ledger, store, witnessed))
         self.policies = Policies(ledger, store)
         self.auditing = Auditing(ledger, store)
         self.intakes = Intakes(ledger, store, reader, clock, self.limits)

@@ -32,6 +32,7 @@ from onward_server.exchange.ledger import Ledger
 from onward_server.exchange.moving import referral_unknown
 from onward_server.exchange.publishing import require_role
 from onward_server.exchange.receipts import Logged
+from onward_server.exchange.vouching import Vouching
 from onward_server.storage.contract import (
     CheckpointRow,
     DeliveryRow,
@@ -66,9 +67,10 @@ class Status:
 class Records:
     """Reads for members, within what each may see."""
 
-    def __init__(self, ledger: Ledger, store: Store) -> None:
+    def __init__(self, ledger: Ledger, store: Store, vouching: Vouching) -> None:
         self._ledger = ledger
         self._store = store
+        self._vouching = vouching
 
     async def get(self, caller: Caller, referral_id: str) -> Record:
         """Returns a referral with its statements.
@@ -148,7 +150,7 @@ class Records:
         ]
         sees_all = caller.name in row.watchers or _AUDITOR in caller.entry.roles
         recipient = "" if sees_all else caller.name
-        return await self._assemble(head, referral_id, chain, directory, recipient)
+        return await self._assemble(referral_id, chain, directory, recipient)
 
     async def chains(
         self, caller: Caller, after_index: int, limit: int
@@ -239,25 +241,30 @@ class Records:
 
     async def _assemble(
         self,
-        head: CheckpointRow,
         referral_id: str,
         chain: Sequence[StatementRow],
         directory: Sequence[StatementRow],
         recipient: str,
     ) -> bytes:
         """Puts a bundle together, everything up to one checkpoint."""
+        last = max(entry.log_index for entry in (*chain, *directory))
+        head, note = await self._vouching.checkpoint(last)
+        vouchers = await self._vouching.vouchers(
+            (entry.log_index for entry in chain), note
+        )
         statements = await self._with_receipts(chain, head)
         members = await self._with_receipts(directory, head)
+        sizes = needed_sizes(note, [*statements, *members], vouchers.notes)
         proofs = [
             ConsistencyProof(
                 size,
                 root,
                 tuple(await self._ledger.receipts.consistency(size, head.size)),
             )
-            for size, root in needed_sizes(head.note, [*statements, *members]).items()
+            for size, root in sizes.items()
         ]
         return build_bundle(
-            referral_id, head.note, statements, members, proofs, recipient
+            referral_id, note, statements, members, proofs, recipient, vouchers
         )
 
     async def _with_receipts(
