@@ -16,12 +16,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from onward.core.checkpoints import Checkpoint
 from onward.core.errors import StateError
 from onward.core.merkle import leaf_hash
-from onward.core.notes import NoteSigner, Vkey, open_note
+from onward.core.notes import Cosigner, NoteSigner, Vkey, open_note
 from onward.core.tiles import parse_entries, tile_paths
 from onward.core.tree import Tree
 from onward_server.exchange.guard import SignedHead, read_guard
 from onward_server.log_check import LogCheck, check_log
 from onward_server.log_export import Exported, export_log
+from onward_server.storage.contract import CosignatureRow
 from onward_server.storage.sqlite import open_sqlite
 from tests.support.world import World, open_world, populate
 
@@ -123,6 +124,25 @@ async def test_an_export_grows_with_the_log(world: World, tmp_path: Path) -> Non
     # Partial tiles go when the full one is there, and not before.
     assert not (folder / "tile/0/000.p").exists()
     assert (folder / f"tile/0/001.p/{done.size - 256}").exists()
+
+
+async def test_an_export_has_what_witnesses_cosigned(
+    world: World, tmp_path: Path
+) -> None:
+    witness = Cosigner("witness.example", Ed25519PrivateKey.generate())
+    await world.register()
+    head = world.ledger.head()
+    text = Checkpoint(vkey(world).name, head.size, head.root).text
+    line = witness.sign(text, 1_790_000_000).format()
+    row = CosignatureRow(head.size, "witness.example", line, 1_790_000_000_000)
+    await world.ledger.write(lambda writer: writer.put_cosignatures([row]))
+    folder = tmp_path / "static"
+    for _ in range(2):
+        await exported(world, folder)
+        opened = open_note(
+            (folder / "checkpoint").read_text(), [vkey(world), witness.vkey]
+        )
+        assert [signed.time for signed in opened.signatures] == [None, 1_790_000_000]
 
 
 async def test_an_export_that_was_cut_off_goes_on(world: World, tmp_path: Path) -> None:
