@@ -21,6 +21,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from onward.core.bundle import (
     ConsistencyProof,
     LoggedStatement,
+    Vouchers,
     build_bundle,
     needed_sizes,
 )
@@ -490,7 +491,8 @@ class ChainBuilder:
         Args:
             referrals: the referral, then its descendants.
             changes: parts of the bundle that shall be others: ``statements``,
-                ``directory``, ``checkpoint``, ``consistency``, ``recipient``.
+                ``directory``, ``checkpoint``, ``consistency``, ``recipient``,
+                ``vouchers``.
         """
         chains = [item for referral in referrals for item in self.chain(referral.id)]
         ordered = sorted(chains, key=lambda item: item.index)
@@ -500,9 +502,12 @@ class ChainBuilder:
             "checkpoint": self.checkpoint(),
             "statements": statements,
             "directory": directory,
+            "vouchers": Vouchers(),
         } | changes
         needed = needed_sizes(
-            parts["checkpoint"], [*parts["statements"], *parts["directory"]]
+            parts["checkpoint"],
+            [*parts["statements"], *parts["directory"]],
+            parts["vouchers"].notes,
         )
         parts.setdefault("consistency", [self.consistency(size) for size in needed])
         return build_bundle(referrals[0].id, **parts)
