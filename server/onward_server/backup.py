@@ -54,7 +54,7 @@ async def back_up(
         str(config.storage.database_file), readers=1, read_only=True
     )
     try:
-        database = target / _place(config, config.storage.database_file)
+        database = target / place_in_backup(config, config.storage.database_file)
         make_private_dir(database.parent)
         # Before the copy: entries that come meanwhile may be in it, and are a surplus.
         head = await store.head()
@@ -79,7 +79,7 @@ def _copy_files(
     """Copies what is beside the database."""
     write_atomically(target / FILE_NAME, read_file(config_file))
     for path in [*_certificates(config), *(_secrets(config) if with_keys else ())]:
-        copy = target / _place(config, path)
+        copy = target / place_in_backup(config, path)
         make_private_dir(copy.parent)
         write_atomically(copy, read_file(path))
     home = config.exchange.data_dir / OPERATOR_HOME
@@ -110,8 +110,8 @@ def _secrets(config: Config) -> dict[Path, str]:
     }
 
 
-def _place(config: Config, path: Path) -> Path:
-    """Returns where a file belongs in a backup."""
+def place_in_backup(config: Config, path: Path) -> Path:
+    """Returns where a file belongs in a backup, as a relative path."""
     data_dir = config.exchange.data_dir
     if path.is_relative_to(data_dir):
         return path.relative_to(data_dir)

@@ -40,6 +40,7 @@ app.add_typer(certificates.app, name="certificate")
 app.add_typer(policy.app, name="policy")
 app.add_typer(log.app, name="log")
 log.app.command()(restore.succeed)
+app.command()(restore.restore)
 app.add_typer(witness.app, name="witness")
 
 
@@ -176,10 +177,20 @@ def serve(config: ConfigOption = Path()) -> None:
 @app.command()
 def backup(
     target: Annotated[
-        Path, typer.Argument(metavar="TARGET", help="The folder to make.")
+        Path, typer.Argument(metavar="TARGET", help="The folder to make, or to check.")
     ],
     *,
     config: ConfigOption = Path(),
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Check a backup instead: recompute all of it, and compare it with "
+            "what was signed. Exit code 1 when something is wrong.",
+        ),
+    ] = False,
+    mirror: restore.MirrorOption = "",
+    checkpoint: restore.CheckpointOption = None,
     with_keys: Annotated[
         bool,
         typer.Option(
@@ -195,8 +206,12 @@ def backup(
     restored.
     """
     from onward_server.backup import back_up
+    from onward_server.restoring import Sources
 
     quiet_logs()
+    if verify:
+        sources = Sources(mirror, checkpoint)
+        restore.verify_backup(load_config(config), target, sources, as_json=as_json)
     done = asyncio.run(
         back_up(load_config(config), config_file(config), target, with_keys=with_keys)
     )

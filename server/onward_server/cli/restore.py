@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from onward_server.cli.output import (
+    REFUSED,
     ConfigOption,
     JsonOption,
     config_file,
@@ -21,7 +23,115 @@ from onward_server.cli.output import (
 
 if TYPE_CHECKING:
     from onward_server.config import Config
+    from onward_server.restoring import Examined, Sources
     from onward_server.succession import Succeeded, Succession
+
+MirrorOption = Annotated[
+    str,
+    typer.Option(
+        metavar="PLACE", help="A mirror of the log: a folder, or its URL over HTTP."
+    ),
+]
+CheckpointOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="The newest checkpoint that a member or a witness has kept.",
+    ),
+]
+
+
+def restore(
+    copy: Annotated[
+        Path, typer.Argument(metavar="COPY", help="A backup, or a database file.")
+    ],
+    *,
+    mirror: MirrorOption = "",
+    checkpoint: CheckpointOption = None,
+    config: ConfigOption = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Put a copy of the database in place, if nothing was signed after it.
+
+    Stop the exchange first. All of the copy is recomputed, and compared with the guard,
+    the database in place, and what --mirror and --checkpoint know. A copy that is older
+    than the log is not put in place: exit code 1, and what is missing is listed, with
+    --mirror by digest. What was in place is kept under another name.
+    """
+    from onward_server.restoring import Sources
+
+    quiet_logs()
+    loaded, sources = load_config(config), Sources(mirror, checkpoint)
+    found, before = asyncio.run(_restore(loaded, copy, sources))
+    done = found.check.sound and not found.behind
+    if as_json:
+        put(_as_json(found) | {"restored": done, "before": str(before or "")})
+    else:
+        _show(found)
+        _show_end(found, before, done=done)
+    sys.exit(0 if done else REFUSED)
+
+
+def verify_backup(
+    config: Config, copy: Path, sources: Sources, *, as_json: bool
+) -> None:
+    """Checks a backup, and ends with 1 if it is not sound: ``backup --verify``.
+
+    That a backup is older than the log is what backups are: it is told, and no fault.
+    """
+    found = asyncio.run(_examine(config, copy, sources))
+    if as_json:
+        put(_as_json(found))
+    else:
+        _show(found)
+    sys.exit(0 if found.check.sound else REFUSED)
+
+
+def _as_json(found: Examined) -> dict[str, object]:
+    """Returns what was found about a copy."""
+    size = found.check.size
+    return {
+        "database": str(found.database),
+        "sound": found.check.sound,
+        "problems": found.check.problems,
+        "size": size,
+        "signed": found.newest.size if found.newest else size,
+        "source": found.newest.source if found.newest else "",
+        "missing": [
+            {"index": index, "digest": digest.hex()}
+            for index, digest in enumerate(found.lacking, size)
+        ],
+    }
+
+
+def _show(found: Examined) -> None:
+    """Prints what was found about a copy, for people."""
+    for problem in found.check.problems:
+        typer.echo(problem)
+    for index, digest in enumerate(found.lacking, found.check.size):
+        typer.echo(f"missing: entry {index}, {digest.hex()}")
+    sound = "is sound" if found.check.sound else "is damaged or was tampered with"
+    tell(f"{found.database} {sound}; it has {found.check.size:,} entries")
+    if found.behind and found.newest:
+        first, last = found.check.size, found.newest.size - 1
+        tell(
+            f"{found.newest.source} knows of {found.newest.size:,}: the entries "
+            f"{first} to {last} were signed after it"
+        )
+
+
+def _show_end(found: Examined, before: Path | None, *, done: bool) -> None:
+    """Says what was done, and what is to do next."""
+    if done:
+        tell("It is in place now; start the exchange.")
+        if before:
+            tell(f"What was there before is {before}.")
+    elif found.check.sound:
+        tell("It was not put in place: an exchange that signs on would fork its log.")
+        tell("Look for a newer copy: on the disk that failed, in a later backup. If")
+        tell("there is none, begin a successor with `onward-server log succeed`.")
+    else:
+        tell("It was not put in place. Try another copy.")
 
 
 def succeed(
@@ -32,13 +142,7 @@ def succeed(
     origin: Annotated[
         str, typer.Option(help="The successor's origin, another than the log has.")
     ],
-    last: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="The newest checkpoint that a mirror, a witness or a member has kept.",
-        ),
-    ] = None,
+    checkpoint: CheckpointOption = None,
     without_lost: Annotated[
         bool,
         typer.Option(
@@ -60,7 +164,7 @@ def succeed(
     from onward_server.succession import Succession
 
     quiet_logs()
-    kept = read_file(last).decode("utf-8", "replace") if last else ""
+    kept = read_file(checkpoint).decode("utf-8", "replace") if checkpoint else ""
     succession = Succession(folder, origin, kept, without_lost=without_lost)
     done = asyncio.run(_succeed(load_config(config), config_file(config), succession))
     if as_json:
@@ -80,6 +184,24 @@ def succeed(
     tell("Keep a copy of its keys/ offline. Give this trust file to all members and to")
     tell("whoever verifies receipts; members run `onward follow FILE`:\n")
     typer.echo(done.trust, nl=False)
+
+
+async def _restore(
+    config: Config, copy: Path, sources: Sources
+) -> tuple[Examined, Path | None]:
+    """Restores a copy with a bar."""
+    from onward_server.restoring import restore as put_in_place
+
+    with progress("checking") as begin:
+        return await put_in_place(config, copy, sources, begin)
+
+
+async def _examine(config: Config, copy: Path, sources: Sources) -> Examined:
+    """Examines a copy with a bar."""
+    from onward_server.restoring import database_of, examine
+
+    with progress("checking") as begin:
+        return await examine(config, database_of(config, copy), sources, begin)
 
 
 async def _succeed(config: Config, file: Path, succession: Succession) -> Succeeded:

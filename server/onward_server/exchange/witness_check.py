@@ -5,7 +5,7 @@ witnesses are elsewhere. So before anything is signed, each of them is asked to 
 the present head, which asks at the same time where it stands:
 
 * It goes on from a smaller size, or the same one: fine.
-* It has cosigned a larger log than the database has: the database is older than the log.
+* It has cosigned a larger log than the database has: that is older than the log.
 * It says that the log was forked: something was signed on an old copy before.
 
 In the last two cases nothing is signed. Whoever cannot be reached in time is not waited
@@ -65,9 +65,9 @@ async def check_witnesses(
             raise StateError(
                 Reason.ERROR_REASON_LOG_FORKED,
                 f"the witness {asking.name} says that this log has forked: it knows "
-                f"another history than the database has at size {head.size}. Its answer "
-                "is in witnesses.evidence_file. Compare the two before anything else; "
-                "if the witness is wrong, take it out of witnesses.policy_file",
+                f"another history than the database has at size {head.size}. Its "
+                "answer is in witnesses.evidence_file. Compare the two before anything "
+                "else; if the witness is wrong, take it out of witnesses.policy_file",
             )
 
 
