@@ -226,9 +226,7 @@ def test_an_earlier_checkpoint_of_witnesses_bounds_closer_than_the_newest() -> N
     exchange.acknowledge(exchange.receive(referral, OHIO))
     size = len(exchange.log)
     logged = [
-        exchange.log[item.index]
-        .__class__(item.index, item.statement, exchange.receipt(item.index, size))
-        .bundled()
+        replace(item, receipt=exchange.receipt(item.index, size)).bundled()
         for item in exchange.log
     ]
     statements = logged[referral.index :]
