@@ -26,6 +26,7 @@ from bench.rounds import (
     unary_rounds,
 )
 from bench.stage import PublishRun, Stage
+from bench.year import measure_year
 from onward.v1 import referral_pb2
 from onward.v1.referral_pb2_grpc import ReferralServiceStub
 
@@ -112,6 +113,7 @@ MEASURES: Final[Mapping[str, Measure]] = MappingProxyType(
         "growth": measure_growth,
         "verify": measure_verify,
         "floor": measure_floor,
+        "year": measure_year,
     }
 )
 """All of them, by the names that the command line takes."""

@@ -150,7 +150,7 @@ class Year:
         self.deliveries: Counter[tuple[str, int, int]] = Counter()
         self.referrals = 0
         self._count = intakes
-        self._random = Random(seed)  # noqa: S311 - a year that can be told again
+        self.random = Random(seed)  # noqa: S311 - a year that can be told again
         self._steps: list[tuple[int, int, Callable[[], None]]] = []
         self._order = 0
         self._numbers: Counter[str] = Counter()
@@ -173,7 +173,7 @@ class Year:
         self._policy = scribe.put_in_force(files)
         begin = milliseconds(BEGIN)
         for received in sorted(
-            begin + self._random.randrange(DAYS * _DAY) for _ in range(self._count)
+            begin + self.random.randrange(DAYS * _DAY) for _ in range(self._count)
         ):
             self._at(received, self._arrival(received))
         end = begin + DAYS * _DAY
@@ -186,14 +186,14 @@ class Year:
     # --- intakes
 
     def _arrival(self, received_ms: int) -> Callable[[], None]:
-        delay = self._random.randrange(20_000, 3 * _MINUTE)
-        return lambda: self._in(delay, lambda: self._register(received_ms))
+        delay = self.random.randrange(20_000, 3 * _MINUTE)
+        return lambda: self.after(delay, lambda: self._register(received_ms))
 
     def _register(self, received_ms: int) -> None:
         """A hotline registers a tip, and decides about it later."""
-        pick = self._pick
-        code = self._random.choices(STATES, (30, 20, 25, 15, 10))[0]
-        own = code == "US-FL" and self._random.random() < 1 / 3
+        pick = self.pick
+        code = self.random.choices(STATES, (30, 20, 25, 15, 10))[0]
+        own = code == "US-FL" and self.random.random() < 1 / 3
         hotline = agency("florida-hotline" if own else "national-hotline")
         urgency = pick(_URGENCIES)
         minor = urgency == v.URGENCY_MINOR
@@ -201,7 +201,7 @@ class Year:
         self._numbers[hotline] += 1
         self._numbers_there[hotline, code] += 1
         number = self._numbers[hotline]
-        test = self._random.random() < 1 / 200
+        test = self.random.random() < 1 / 200
         reporter = pick(_REPORTERS)
         body = statement_pb2.Intake(
             number=number,
@@ -228,7 +228,7 @@ class Year:
         intake = _Intake(said, hotline, number, urgency, age, code, received_ms, test)
         self._count_intake(intake, 1)
         self._watch_intake(intake)
-        self._in(self._thinking(urgency), lambda: self._decide(intake, reporter))
+        self.after(self._thinking(urgency), lambda: self._decide(intake, reporter))
 
     def _decide(self, intake: _Intake, reporter: int) -> None:
         """A hotline decides about a tip."""
@@ -240,7 +240,7 @@ class Year:
         known = self._decided.setdefault(intake.hotline, [])
         earlier = [other for other in known[-50:] if other.number < intake.number]
         if end == "duplicate" and earlier and not intake.test:
-            self._link(intake, self._random.choice(earlier))
+            self._link(intake, self.random.choice(earlier))
         elif intake.test or (end == "withheld" and not mandated):
             self._withhold(intake, reporter)
         elif end != "open":
@@ -260,7 +260,7 @@ class Year:
     def _withhold(self, intake: _Intake, reporter: int) -> None:
         """A hotline withholds a tip; what is provisional is decided again."""
         own = reporter == v.REPORTER_TYPE_POTENTIAL_VICTIM
-        reason = self._pick(_VICTIMS_REASONS if own else _OTHER_REASONS)
+        reason = self.pick(_VICTIMS_REASONS if own else _OTHER_REASONS)
         if intake.test:
             reason = v.WITHHOLD_REASON_TEST
         review = self.scribe.now_ms + 10 * _DAY if reason in _PROVISIONAL else 0
@@ -284,9 +284,9 @@ class Year:
             lambda: intake.decided == decided,
             lambda kind: self._say_of_intake(intake, kind, review, review=True),
         )
-        if self._random.random() < 0.97:  # noqa: PLR2004 - nearly all are in time
-            later = self._random.randrange(_DAY, 9 * _DAY)
-            self._in(later, lambda: self._again(intake, decided))
+        if self.random.random() < 0.97:  # noqa: PLR2004 - nearly all are in time
+            later = self.random.randrange(_DAY, 9 * _DAY)
+            self.after(later, lambda: self._again(intake, decided))
 
     def _again(self, intake: _Intake, decided: int) -> None:
         """A hotline decides again what it withheld provisionally."""
@@ -302,7 +302,7 @@ class Year:
 
     def _watch_intake(self, intake: _Intake) -> None:
         """Has the exchange say when an intake is late."""
-        times = self._deadlines(intake.urgency, intake.code)
+        times = self.deadlines(intake.urgency, intake.code)
         decided = intake.decided
         due = intake.received_ms + _span(times.pass_on_breach)
         warn = intake.received_ms + _span(times.pass_on) // 2
@@ -329,7 +329,7 @@ class Year:
         self._of_intake(intake, EXCHANGE, **body)
         if review and kind == "breach":
             self._move_intake(intake, v.INTAKE_STATE_OPEN)
-            times = self._deadlines(intake.urgency, intake.code)
+            times = self.deadlines(intake.urgency, intake.code)
             decided, now = intake.decided, self.scribe.now_ms
             again = now + _span(times.pass_on_breach)
             self._watch(
@@ -348,10 +348,10 @@ class Year:
         welfare = agency(f"{state}-child-welfare")
         minor = intake.age_group in MINORS
         recipients = [police, welfare] if minor else [police]
-        self._publish(intake.hotline, recipients, intake, reporter)
+        self.publish(intake.hotline, recipients, intake, reporter)
         self._move_intake(intake, v.INTAKE_STATE_PASSED_ON)
 
-    def _publish(
+    def publish(
         self,
         publisher: str,
         recipients: Sequence[str],
@@ -361,7 +361,7 @@ class Year:
     ) -> Said:
         """A referral is published, accepted, and goes its way."""
         now, code = self.scribe.now_ms, intake.code
-        times = self._deadlines(intake.urgency, code)
+        times = self.deadlines(intake.urgency, code)
         referral_id = self.scribe.new_id()
         own = reporter == v.REPORTER_TYPE_POTENTIAL_VICTIM
         links = [
@@ -431,132 +431,13 @@ class Year:
                 referral, accepted, name, intake.urgency, places, intake.test
             )
             self._count_delivery(delivery, 1)
-            self._watch_delivery(
+            self.watch_delivery(
                 delivery, Kind.DEADLINE_KIND_DELIVER, now, _span(times.deliver)
             )
-            self._travel(delivery, intake, reporter, parent=parent)
+            _Journey(self, delivery, intake, reporter, first=parent is None).begin()
         return referral
 
-    def _travel(
-        self, delivery: _Delivery, intake: _Intake, reporter: int, parent: Said | None
-    ) -> None:
-        """One delivery: handed over, received, read, taken or declined, closed."""
-        times = self._deadlines(delivery.urgency, intake.code)
-        slow = self._random.random()
-        arrive = self._random.randrange(3_000, 40_000)
-        if slow < 0.01:  # noqa: PLR2004 - one in a hundred finds nobody at home
-            arrive = _span(times.deliver) * 3
-        read = int(_span(times.acknowledge) * self._random.random() * 0.6) + _MINUTE
-        if slow > 0.985:  # noqa: PLR2004 - one or two in a hundred are read late
-            read = int(_span(times.acknowledge) * 1.5)
-        unread = 0.975 < slow < 0.98  # noqa: PLR2004 - some never
-        child = parent is None and self._random.random() < 0.03  # noqa: PLR2004
-
-        def handed_over() -> None:
-            delivery.last["handover"] = self._of_referral(
-                delivery,
-                EXCHANGE,
-                delivery.accepted,
-                handover=statement_pb2.Handover(
-                    recipient=delivery.recipient,
-                    certificate_fingerprint=sha256(b"certificate").digest(),
-                    content_digest=_content(delivery),
-                ),
-            )
-            self._move(delivery, v.DELIVERY_STATE_HANDED_OVER)
-            self._in(800, received)
-
-        def received() -> None:
-            body = statement_pb2.Received(
-                content_digest=_content(delivery), check=v.CONTENT_CHECK_VERIFIED
-            )
-            delivery.last["received"] = self._of_referral(
-                delivery, delivery.recipient, delivery.last["handover"], received=body
-            )
-            self._move(delivery, v.DELIVERY_STATE_RECEIVED)
-            now = self.scribe.now_ms
-            self._watch_delivery(
-                delivery,
-                Kind.DEADLINE_KIND_ACKNOWLEDGE,
-                now,
-                _span(times.acknowledge),
-            )
-            if times.outcome:
-                self._watch_delivery(
-                    delivery, Kind.DEADLINE_KIND_OUTCOME, now, _span(times.outcome)
-                )
-            if not unread:
-                self._in(read, acknowledged)
-
-        def acknowledged() -> None:
-            body = statement_pb2.Acknowledgment(reader_role="watch officer")
-            delivery.last["acknowledgment"] = self._of_referral(
-                delivery,
-                delivery.recipient,
-                delivery.last["received"],
-                acknowledgment=body,
-            )
-            self._move(delivery, v.DELIVERY_STATE_ACKNOWLEDGED)
-            self._in(5 * _MINUTE, declined if child else taken)
-
-        def declined() -> None:
-            body = statement_pb2.Decline(
-                reason=v.DECLINE_REASON_NOT_OUR_JURISDICTION,
-                suggested_agency=agency("gulf-task-force"),
-            )
-            delivery.last["decline"] = self._of_referral(
-                delivery,
-                delivery.recipient,
-                delivery.last["acknowledgment"],
-                decline=body,
-            )
-            self._move(delivery, v.DELIVERY_STATE_DECLINED)
-            if self._random.random() < 0.7:  # noqa: PLR2004 - the others end there
-                self._in(_HOUR, passed)
-
-        def passed() -> None:
-            new = self._publish(
-                delivery.recipient,
-                [agency("gulf-task-force")],
-                intake,
-                reporter,
-                delivery.referral,
-            )
-            body = statement_pb2.Transfer(
-                child_referral_id=new.id, child_digest=new.digest
-            )
-            self._of_referral(
-                delivery, delivery.recipient, delivery.last["decline"], transfer=body
-            )
-            self._move(delivery, v.DELIVERY_STATE_TRANSFERRED)
-
-        def taken() -> None:
-            delivery.last["taking"] = self._of_referral(
-                delivery,
-                delivery.recipient,
-                delivery.last["acknowledgment"],
-                taking=statement_pb2.Taking(),
-            )
-            self._move(delivery, v.DELIVERY_STATE_TAKEN)
-            late = self._random.random()
-            outcome = _span(times.outcome) if times.outcome else 20 * _DAY
-            if late < 0.9:  # noqa: PLR2004 - a tenth has no outcome yet
-                self._in(int(outcome * (0.2 + late * 0.75)), closed)
-
-        def closed() -> None:
-            code = self._pick(_OUTCOMES)
-            body = statement_pb2.Outcome(
-                code=v.OutcomeCode.ValueType(code), closes=True
-            )
-            delivery.outcome = True
-            self._of_referral(
-                delivery, delivery.recipient, delivery.last["taking"], outcome=body
-            )
-            self._move(delivery, v.DELIVERY_STATE_CLOSED)
-
-        self._in(arrive, handed_over)
-
-    def _watch_delivery(
+    def watch_delivery(
         self, delivery: _Delivery, kind: int, begin_ms: int, span_ms: int
     ) -> None:
         """Has the exchange say when a step of a delivery is late."""
@@ -572,7 +453,7 @@ class Year:
                 recipient=delivery.recipient,
             )
             body = _alarm(said, due)
-            self._of_referral(delivery, EXCHANGE, delivery.referral, **body)
+            self.of_referral(delivery, EXCHANGE, delivery.referral, **body)
 
         self._watch(begin_ms + span_ms // 2, due_ms, lambda: _open(delivery, kind), say)
 
@@ -584,7 +465,7 @@ class Year:
             issuer, places=(intake.code,), previous=intake.said.digest, **body
         )
 
-    def _of_referral(
+    def of_referral(
         self, delivery: _Delivery, issuer: str, previous: Said, **body: object
     ) -> Said:
         """Logs a statement of a referral's chain."""
@@ -602,7 +483,8 @@ class Year:
         intake.decided += 1
         self._count_intake(intake, 1)
 
-    def _move(self, delivery: _Delivery, state: int) -> None:
+    def move(self, delivery: _Delivery, state: int) -> None:
+        """Moves a delivery, and keeps the figures."""
         self._count_delivery(delivery, -1)
         delivery.state = state
         self._count_delivery(delivery, 1)
@@ -632,33 +514,150 @@ class Year:
         self._at(max(warn_ms, self.scribe.now_ms + 1), at("warning"))
         self._at(max(due_ms, self.scribe.now_ms + 2), at("breach"))
 
-    def _in(self, span_ms: int, step: Callable[[], None]) -> None:
+    def after(self, span_ms: int, step: Callable[[], None]) -> None:
+        """Has something happen later."""
         self._at(self.scribe.now_ms + max(span_ms, 1), step)
 
     def _at(self, ms: int, step: Callable[[], None]) -> None:
         self._order += 1
         heapq.heappush(self._steps, (ms, self._order, step))
 
-    def _pick(self, weights: Weights) -> int:
+    def pick(self, weights: Weights) -> int:
+        """Returns one of some values, by their weights."""
         values, parts = zip(*weights, strict=True)
-        chosen: int = self._random.choices(values, parts)[0]
+        chosen: int = self.random.choices(values, parts)[0]
         return chosen
 
     def _choose(self, weights: Sequence[tuple[str, int]]) -> str:
         values, parts = zip(*weights, strict=True)
-        chosen: str = self._random.choices(values, parts)[0]
+        chosen: str = self.random.choices(values, parts)[0]
         return chosen
 
     def _thinking(self, urgency: int) -> int:
         """Returns how long a hotline takes to decide; one in forty is too late."""
         table = self._table.default[urgency]
-        part = self._random.random() * 0.9
-        if part > 0.878:  # noqa: PLR2004
+        luck = self.random.random()
+        if luck > 0.975:  # noqa: PLR2004
             return int(_span(table.pass_on_breach) * 1.4)
-        return int(_span(table.pass_on) * part) + _MINUTE
+        return int(_span(table.pass_on) * luck * 0.6)
 
-    def _deadlines(self, urgency: int, code: str) -> Deadlines:
+    def deadlines(self, urgency: int, code: str) -> Deadlines:
+        """Returns the deadlines of a class in a place."""
         return self._table.of(urgency, code)
+
+
+class _Journey:
+    """One delivery on its way: handed over, received, read, taken or declined, closed.
+
+    Most are in time. Some find nobody at home, are read late or never, are declined, or
+    have no outcome yet when the year ends.
+    """
+
+    def __init__(
+        self,
+        year: Year,
+        delivery: _Delivery,
+        intake: _Intake,
+        reporter: int,
+        *,
+        first: bool,
+    ) -> None:
+        self.year = year
+        self.delivery = delivery
+        self.intake = intake
+        self.reporter = reporter
+        self.declines = first and year.random.random() < 0.03  # noqa: PLR2004
+        self.times = year.deadlines(delivery.urgency, intake.code)
+
+    def begin(self) -> None:
+        """Sets out."""
+        nobody = self.year.random.random() < 0.01  # noqa: PLR2004
+        late = _span(self.times.deliver) * 3
+        soon = self.year.random.randrange(3_000, 40_000)
+        self.year.after(late if nobody else soon, self._handed_over)
+
+    def _handed_over(self) -> None:
+        body = statement_pb2.Handover(
+            recipient=self.delivery.recipient,
+            certificate_fingerprint=sha256(b"certificate").digest(),
+            content_digest=_content(self.delivery),
+        )
+        self._say(EXCHANGE, self.delivery.accepted, handover=body)
+        self.year.move(self.delivery, v.DELIVERY_STATE_HANDED_OVER)
+        self.year.after(800, self._received)
+
+    def _received(self) -> None:
+        body = statement_pb2.Received(
+            content_digest=_content(self.delivery), check=v.CONTENT_CHECK_VERIFIED
+        )
+        self._answer("handover", received=body)
+        self.year.move(self.delivery, v.DELIVERY_STATE_RECEIVED)
+        now, term = self.year.scribe.now_ms, _span(self.times.acknowledge)
+        watch = self.year.watch_delivery
+        watch(self.delivery, Kind.DEADLINE_KIND_ACKNOWLEDGE, now, term)
+        if self.times.outcome:
+            outcome = _span(self.times.outcome)
+            watch(self.delivery, Kind.DEADLINE_KIND_OUTCOME, now, outcome)
+        luck = self.year.random.random()
+        if luck > 0.015:  # noqa: PLR2004
+            self.year.after(int(term * luck * 0.55) + _MINUTE, self._acknowledged)
+        elif luck > 0.005:  # noqa: PLR2004
+            self.year.after(int(term * 1.5), self._acknowledged)
+
+    def _acknowledged(self) -> None:
+        body = statement_pb2.Acknowledgment(reader_role="watch officer")
+        self._answer("received", acknowledgment=body)
+        self.year.move(self.delivery, v.DELIVERY_STATE_ACKNOWLEDGED)
+        then = self._declined if self.declines else self._taken
+        self.year.after(5 * _MINUTE, then)
+
+    def _declined(self) -> None:
+        body = statement_pb2.Decline(
+            reason=v.DECLINE_REASON_NOT_OUR_JURISDICTION,
+            suggested_agency=agency("gulf-task-force"),
+        )
+        self._answer("acknowledgment", decline=body)
+        self.year.move(self.delivery, v.DELIVERY_STATE_DECLINED)
+        if self.year.random.random() < 0.7:  # noqa: PLR2004
+            self.year.after(_HOUR, self._passed)
+
+    def _passed(self) -> None:
+        new = self.year.publish(
+            self.delivery.recipient,
+            [agency("gulf-task-force")],
+            self.intake,
+            self.reporter,
+            self.delivery.referral,
+        )
+        body = statement_pb2.Transfer(child_referral_id=new.id, child_digest=new.digest)
+        self._answer("decline", transfer=body)
+        self.year.move(self.delivery, v.DELIVERY_STATE_TRANSFERRED)
+
+    def _taken(self) -> None:
+        self._answer("acknowledgment", taking=statement_pb2.Taking())
+        self.year.move(self.delivery, v.DELIVERY_STATE_TAKEN)
+        luck = self.year.random.random()
+        term = _span(self.times.outcome) if self.times.outcome else 20 * _DAY
+        if luck < 0.9:  # noqa: PLR2004
+            self.year.after(int(term * (0.1 + luck * 0.6)), self._closed)
+        elif luck < 0.95:  # noqa: PLR2004
+            self.year.after(int(term * 1.2), self._closed)
+
+    def _closed(self) -> None:
+        code = self.year.pick(_OUTCOMES)
+        body = statement_pb2.Outcome(code=v.OutcomeCode.ValueType(code), closes=True)
+        self.delivery.outcome = True
+        self._answer("taking", outcome=body)
+        self.year.move(self.delivery, v.DELIVERY_STATE_CLOSED)
+
+    def _answer(self, kind: str, **body: object) -> None:
+        self._say(self.delivery.recipient, self.delivery.last[kind], **body)
+
+    def _say(self, issuer: str, previous: Said, **body: object) -> None:
+        """Logs a statement, and keeps it as the last of its kind."""
+        (kind,) = body
+        said = self.year.of_referral(self.delivery, issuer, previous, **body)
+        self.delivery.last[kind] = said
 
 
 def _members() -> Mapping[str, directory_pb2.Member]:
