@@ -539,7 +539,7 @@ class Year:
         luck = self.random.random()
         if luck > 0.975:  # noqa: PLR2004
             return int(_span(table.pass_on_breach) * 1.4)
-        return int(_span(table.pass_on) * luck * 0.6)
+        return int(_span(table.pass_on) * luck * 0.53)
 
     def deadlines(self, urgency: int, code: str) -> Deadlines:
         """Returns the deadlines of a class in a place."""

@@ -10,12 +10,14 @@ Nothing of a worker is trusted more than the file: it runs the same code on it.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 from array import array
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -43,7 +45,7 @@ class _Job:
     folder: Path
     trust: str
     jurisdiction: str
-    common: array[int]
+    common: array[int] = field(default_factory=lambda: array("q"))
 
 
 def audit_folder(
@@ -63,8 +65,14 @@ def audit_folder(
         OnwardError: the evidence or the trust file cannot be read at all.
         OSError: a file is missing.
     """
-    names = Folder(folder)
-    audit = _open(names, trust, jurisdiction)
+    with _undisturbed():
+        return _audit(_Job(folder, trust, jurisdiction), advance, workers)
+
+
+def _audit(job: _Job, advance: Advance, workers: int) -> Audited:
+    """Judges an export."""
+    names = Folder(job.folder)
+    audit = _open(job)
     contents = read_contents(names.statements, lambda _: None)
     for files in names.read_policies():
         audit.add_policy(files)
@@ -72,7 +80,7 @@ def audit_folder(
     with names.statements.open("rb") as file:
         audit.begin(_read_lines(file, common), contents.shown)
     advance(_length(common))
-    job = _Job(folder, trust, jurisdiction, common)
+    job = replace(job, common=common)
     for size, readings in _readings(audit.reader(), job, contents, workers):
         for reading in readings:
             audit.add(reading)
@@ -122,15 +130,31 @@ def _batches(chains: dict[str, array[int]]) -> Iterator[list[_Chain]]:
         yield batch
 
 
-def _open(folder: Folder, trust: str, jurisdiction: str) -> Audit:
+def _open(job: _Job) -> Audit:
     """Opens the parts of an export that are read whole."""
+    folder = Folder(job.folder)
     return Audit(
-        trust,
+        job.trust,
         folder.checkpoint.read_text(encoding="utf-8", errors="replace"),
         bounded(folder.header),
         folder.entries.read_bytes(),
-        jurisdiction,
+        job.jurisdiction,
     )
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keeps the collector from looking through millions of facts again and again.
+
+    They hold no cycles, and all stay until the end.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _length(places: array[int]) -> int:
@@ -149,8 +173,9 @@ class _Worker:
 
 def _begin(job: _Job) -> None:
     """Reads the keys, once."""
+    gc.disable()  # see _undisturbed
     names = Folder(job.folder)
-    audit = _open(names, job.trust, job.jurisdiction)
+    audit = _open(job)
     with names.statements.open("rb") as file:
         audit.begin(_read_lines(file, job.common), array("q"))
     _Worker.reader = audit.reader()

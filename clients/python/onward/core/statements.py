@@ -19,6 +19,7 @@ from typing import Final
 from uuid import UUID
 
 from google.protobuf.message import DecodeError
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from onward.core._jws import (
     MAX_JWS_SIZE,
@@ -239,6 +240,8 @@ def _check_body(payload: bytes, message: statement_pb2.Statement) -> None:
     A parser takes the last of several, and drops none that it does not know: two
     readers of different versions could then see two different statements.
     """
+    if _is_plain(payload, message):
+        return
     numbers = [number for number in _field_numbers(payload) if number in _ONCE]
     bodies = [number for number in numbers if number in _BODY_FIELDS]
     if len(bodies) != 1 or len(numbers) != len(set(numbers)):
@@ -249,6 +252,18 @@ def _check_body(payload: bytes, message: statement_pb2.Statement) -> None:
             "know; a later version may",
             field="body",
         )
+
+
+def _is_plain(payload: bytes, message: statement_pb2.Statement) -> bool:
+    """Whether a payload is what this version would write, which most are.
+
+    Then each field is there once, and with no field unknown the body is the only one.
+    """
+    return (
+        message.WhichOneof("body") is not None
+        and message.SerializeToString() == payload
+        and not UnknownFieldSet(message)
+    )
 
 
 def _field_numbers(payload: bytes) -> Iterator[int]:

@@ -48,6 +48,8 @@ def text_of(cell: Cell) -> str:
 def plain_of(cell: Cell) -> Plain:
     """Returns a cell for machines: counts, seconds, shares of one, RFC 3339."""
     match cell:
+        case str() | int() | None if not isinstance(cell, Hidden):
+            return cell
         case Count():
             return cell.value
         case Span():
@@ -59,8 +61,6 @@ def plain_of(cell: Cell) -> Plain:
             return rfc3339(cell.ms)
         case Hidden():
             return cell.value
-        case _:
-            return cell
 
 
 def sentence_of(answer: Answer) -> str:
@@ -90,6 +90,11 @@ def time_of(ms: int) -> datetime:
 def rfc3339(ms: int) -> str:
     """Returns a time as RFC 3339, UTC."""
     return time_of(ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def rows_of(table: Table) -> list[list[Plain]]:
+    """Returns the rows of a table for machines."""
+    return [[plain_of(cell) for cell in row] for row in table.rows]
 
 
 def report_dict(report: AuditReport) -> dict[str, object]:
@@ -163,5 +168,5 @@ def _table(table: Table) -> dict[str, object]:
         "name": table.name,
         "title": table.title,
         "columns": list(table.columns),
-        "rows": [[plain_of(cell) for cell in row] for row in table.rows],
+        "rows": rows_of(table),
     }
