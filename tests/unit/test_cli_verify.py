@@ -9,6 +9,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from onward.cli.main import app
+from onward.core.bundle import StampedCheckpoint, Vouchers
+from onward.core.notes import parse_note
 from onward.core.verify import STEPS
 from tests.support.chain_builder import (
     HOTLINE,
@@ -18,6 +20,7 @@ from tests.support.chain_builder import (
     Logged,
     established,
 )
+from tests.support.tsa import TimestampAuthority
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +119,29 @@ def test_a_bundle_from_standard_input(folder: Path) -> None:
     result = verify(folder, "-", "--json", data=data)
     assert result.exit_code == 0
     assert json.loads(result.stdout)["verdict"] == "PROVEN"
+
+
+def test_certificates_of_authorities_make_tokens_count(
+    folder: Path, exchange: ChainBuilder, chain: tuple[Logged, Logged]
+) -> None:
+    authority, other = (
+        TimestampAuthority(folder / name, name) for name in ("Public Time", "Other")
+    )
+    note = exchange.checkpoint()
+    token = authority.stamp(parse_note(note).text, exchange.now)
+    vouchers = Vouchers((), (StampedCheckpoint(note, token),))
+    data = exchange.bundle(*chain, vouchers=vouchers)
+    (folder / "stamped.json").write_bytes(data)
+
+    shown = verify(folder, "stamped.json", "--chain").stdout
+    assert "exchange, claimed only" in shown
+    trusted = [f"--tsa-certificates={item.root_file}" for item in (other, authority)]
+    result = verify(folder, "stamped.json", "--chain", *trusted)
+    assert result.exit_code == 0
+    assert "Public Time, timestamped" in result.stdout
+    assert "claimed only" not in result.stdout
+
+
+def test_certificates_must_be_some(folder: Path) -> None:
+    trusted = f"--tsa-certificates={folder / 'trust.txt'}"
+    assert verify(folder, "good.json", trusted).exit_code == 2

@@ -31,6 +31,18 @@ def verify(
             help="The trust file: the keys of the log and its witnesses.",
         ),
     ],
+    tsa_certificates: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--tsa-certificates",
+            metavar="FILE",
+            envvar="ONWARD_TSA_CERTIFICATES",
+            parser=file,
+            show_default=False,
+            help="PEM: the certificates of a timestamp authority that you trust. "
+            "Repeatable.",
+        ),
+    ] = None,
     chain: Annotated[
         bool,
         typer.Option("--chain", help="Also print each statement with its times."),
@@ -42,9 +54,10 @@ def verify(
     Needs no home and no network. Ends with 0 when all are proven, 1 when one is not,
     and 2 when one could not be checked.
     """
-    from onward.cli._verify import verify_files
+    from onward.cli._verify import Trusted, verify_files
 
-    raise typer.Exit(verify_files(bundles, trust, chain=chain, as_json=as_json))
+    trusted = Trusted(trust, tsa_certificates or [])
+    raise typer.Exit(verify_files(bundles, trusted, chain=chain, as_json=as_json))
 
 
 def conformance() -> None:

@@ -178,7 +178,7 @@ def verify_opening(data: bytes, content: bytes, trust: str) -> Report:
     )  # 11
     conclude(12, check_view(proof, evidence), "it shows what was signed")  # 12
 
-    seen = trees.witnessed(policy)
+    seen = trees.witnessed()
     times = intervals(evidence.entries, keys.exchange, trees.origin, seen)
     when = times[entry.index]
     shown = StatementReport("", entry.index, entry.kind, entry.issuer, when)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from onward.core.bundle import Bundle, ConsistencyProof
 from onward.core.checkpoints import Checkpoint
@@ -15,9 +14,9 @@ from onward.core.merkle import (
     verify_consistency,
     verify_inclusion,
 )
-from onward.core.notes import parse_note
+from onward.core.sightings import by_authority, by_witnesses
 from onward.core.timestamps import Authorities
-from onward.core.timing import Sighting, Source, quorum_time
+from onward.core.timing import Sighting
 from onward.core.tlog_policy import Policy
 from onward.core.verify.evidence import Entry, Problem, Stamp, noting
 
@@ -28,11 +27,11 @@ class Tree:
 
     Attributes:
         checkpoint: what it signed.
-        time: when the quorum of witnesses had cosigned it; None if it has not.
+        witnessed: when the quorum of witnesses had cosigned it; None if it has not.
     """
 
     checkpoint: Checkpoint
-    time: datetime | None
+    witnessed: Sighting | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +83,12 @@ class Trees:
             raise tree
         return tree
 
-    def witnessed(self, policy: Policy) -> list[Sighting]:
-        """Returns the trees that the quorum of a policy had seen, and when."""
+    def witnessed(self) -> list[Sighting]:
+        """Returns the trees that the quorum of witnesses had seen, and when."""
         return [
-            Sighting(tree.checkpoint.size, tree.time, by=policy.quorum or "")
+            tree.witnessed
             for tree in self._opened.values()
-            if isinstance(tree, Tree) and tree.time and self.prove(tree)
+            if isinstance(tree, Tree) and tree.witnessed and self.prove(tree)
         ]
 
     def stamped(
@@ -103,14 +102,11 @@ class Trees:
         """
         sightings, problems = list[Sighting](), list[Problem]()
         for stamp in stamps:
-            if not authorities.know(stamp.token):
-                continue
             with noting(problems, stamp.subject):
-                tree, text = self.of(stamp.note), parse_note(stamp.note).text
-                time = stamp.token.verify(text, authorities)
-                if self.prove(tree):
-                    by, source = stamp.token.signer, Source.TIMESTAMPS
-                    sightings.append(Sighting(tree.checkpoint.size, time, source, by))
+                tree = self.of(stamp.note)
+                found = by_authority(tree.checkpoint, stamp.token, authorities)
+                if found and self.prove(tree):
+                    sightings.append(found)
         return sightings, problems
 
     def holds(self, tree: Tree) -> bool:
@@ -181,7 +177,7 @@ def _open(note: str, policy: Policy) -> Tree | OnwardError:
         opened = replace(policy, quorum=None).open_checkpoint(note)
     except OnwardError as error:
         return error
-    return Tree(opened.checkpoint, quorum_time(policy, opened.times))
+    return Tree(opened.checkpoint, by_witnesses(opened, policy))
 
 
 def _proven_roots(

@@ -120,7 +120,7 @@ def verify_bundle(data: bytes, trust: str, authorities: str = "") -> Report:
     deliveries = [item for item in deliveries if not _hidden(item, bundle)]
     # 9. Timing
     stamped, problems = trees.stamped(evidence.stamps, trusted)
-    seen = trees.witnessed(policy) + stamped
+    seen = trees.witnessed() + stamped
     times = intervals(evidence.entries, keys.exchange, trees.origin, seen)
     reports = _report(deliveries, times, _until(evidence, keys.exchange))
     problems += _check_times(evidence, times) + check_alarms(deliveries, times)
