@@ -214,6 +214,11 @@ def test_a_tip_from_publication_to_a_verified_bundle(
         v for v in hotline.asks("list", "published") if v["referral_id"] == referral_id
     ]
     assert first["deliveries"][0]["state"] == "TRANSFERRED"
+    digest = data["statements"][0]["digest"]
+    assert hotline.does("receipt", digest).startswith("c2sp.org/tlog-proof@v1\n")
+    (receipt,) = hotline.asks("receipt", digest, "--wait", "5")
+    assert receipt["signers"] == ["national.example/log"] * 2
+    hotline.is_refused("receipt", "00" * 32, reason="ENTRY_UNKNOWN")
     # 5. And can prove it to anybody.
     bundle, trust = tmp_path / "bundle.json", hotline.home / "trust.txt"
     hotline.does("bundle", referral_id, "--out", bundle)

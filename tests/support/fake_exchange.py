@@ -276,6 +276,11 @@ class FakeExchange(
     async def GetCheckpoint(self, request: Any, context: _Context) -> Any:
         return log_pb2.GetCheckpointResponse(checkpoint=self.builder.checkpoint())
 
+    async def GetReceipt(self, request: Any, context: _Context) -> Any:
+        digests = [item.digest for item in self.builder.log]
+        receipt = self.builder.receipt(digests.index(request.digest))
+        return log_pb2.GetReceiptResponse(receipt=receipt.format())
+
     async def GetConsistencyProof(self, request: Any, context: _Context) -> Any:
         tree = self.builder._tree(request.second_size)
         path = tree.consistency_proof(request.first_size)

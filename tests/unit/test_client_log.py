@@ -24,7 +24,7 @@ from onward.core.tlog_policy import Policy
 from onward.home import Home
 from onward.testing import sample_routing, sample_tip
 from onward.v1 import log_pb2
-from tests.support.chain_builder import HOTLINE, OHIO, Logged
+from tests.support.chain_builder import HOTLINE, OHIO, ChainBuilder, Logged
 from tests.support.fake_exchange import Failure, FakeExchange, running, to_proto
 
 
@@ -312,3 +312,67 @@ async def test_no_byte_of_what_is_believed_can_be_changed(
             await client._session.verify(changed)
     assert not evidence(client)
     await client._session.verify(item)
+
+
+# --- receipts
+
+
+async def test_a_receipt_is_fetched_and_checked(
+    exchange: FakeExchange, client: Client
+) -> None:
+    entry = grow(exchange)
+    grow(exchange)
+    for wait in (None, 0.0, 5.0):
+        proof = await client.receipt(entry.digest, wait=wait)
+        size = proof.verify(entry.digest, client.home.policy).checkpoint.size
+        assert size == len(exchange.builder.log)
+
+
+async def test_a_receipt_of_another_entry_is_refused(
+    exchange: FakeExchange, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry, other = grow(exchange), grow(exchange)
+    receipt = exchange.builder.receipt(other.index)
+    monkeypatch.setattr(ChainBuilder, "receipt", lambda *_: receipt)
+    with pytest.raises(VerificationError) as error:
+        await client.receipt(entry.digest)
+    assert error.value.reason == Reason.ERROR_REASON_PROOF_INVALID
+
+
+async def test_a_receipt_from_another_history_is_noticed(
+    exchange: FakeExchange, client: Client
+) -> None:
+    entry = grow(exchange)
+    grow(exchange)
+    await client.checkpoint()
+    exchange.rewrite_history(entry.index + 1)
+    with pytest.raises(ForkError):
+        await client.receipt(entry.digest, wait=1)
+    assert evidence(client)
+
+
+async def test_waiting_goes_on_after_the_exchange_has_waited_long_enough(
+    exchange: FakeExchange, client: Client
+) -> None:
+    entry = grow(exchange)
+    unmet = UnavailableError(
+        Reason.ERROR_REASON_QUORUM_UNMET, "not yet", retry_after=0.01
+    )
+    exchange.failures["GetReceipt"] = [
+        Failure(grpc.StatusCode.UNAVAILABLE, unmet) for _ in range(2)
+    ]
+    assert (await client.receipt(entry.digest, wait=30)).index == entry.index
+
+
+async def test_waiting_ends(
+    exchange: FakeExchange, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onward._log._ON_THE_WAY", 0.5)
+    entry = grow(exchange)
+    unmet = UnavailableError(Reason.ERROR_REASON_QUORUM_UNMET, "not yet")
+    exchange.failures["GetReceipt"] = [
+        Failure(grpc.StatusCode.UNAVAILABLE, unmet) for _ in range(1000)
+    ]
+    with pytest.raises(UnavailableError) as error:
+        await client.receipt(entry.digest, wait=0.1)
+    assert error.value.reason == Reason.ERROR_REASON_QUORUM_UNMET

@@ -17,8 +17,8 @@ until a person has looked at it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from onward._channel import Caller
@@ -43,6 +43,12 @@ FRESH: Final = 60.0
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
+
+_LONGEST_WAIT: Final = 60.0
+"""Seconds that the exchange waits for its witnesses within one call."""
+
+_ON_THE_WAY: Final = 5.0
+"""Seconds for a call to go there and back."""
 
 _MAX_AGREED: Final = 4096
 _MAX_OPENED: Final = 256
@@ -131,6 +137,44 @@ class Log:
         if self._newest is None or age > FRESH:
             return await self.latest()
         return self._newest
+
+    async def receipt(self, digest: bytes, wait: float | None) -> TlogProof:
+        """Fetches a receipt of an entry, and checks it.
+
+        Args:
+            digest: the statement's.
+            wait: how many seconds the exchange's witnesses may take; the receipt then
+                leads to the first checkpoint with the entry that they cosigned. If
+                None, it leads to the newest checkpoint, without them.
+
+        Raises:
+            UnknownError: the log has no such entry.
+            UnavailableError: it was not witnessed in this time (``QUORUM_UNMET``).
+            VerificationError: the receipt does not hold.
+            ForkError: its checkpoint contradicts another one.
+        """
+        request = log_pb2.GetReceiptRequest(digest=digest)
+        if wait is None:
+            response = await self._caller.call(self._stub.GetReceipt, request)
+        else:
+            response = await self._witnessed_receipt(request, wait)
+        proof = TlogProof.parse(response.receipt)
+        proof.verify(digest, self.policy)
+        await self.observe(proof.checkpoint_note)
+        return proof
+
+    async def _witnessed_receipt(
+        self, request: log_pb2.GetReceiptRequest, wait: float
+    ) -> log_pb2.GetReceiptResponse:
+        """Asks as often as it takes: the exchange waits for a minute at most."""
+
+        def attempt(left: float) -> Awaitable[log_pb2.GetReceiptResponse]:
+            seconds = max(0.0, min(left - _ON_THE_WAY, _LONGEST_WAIT))
+            request.wait.FromNanoseconds(int(seconds * 1e9))
+            return self._stub.GetReceipt(request, timeout=left)
+
+        caller = replace(self._caller, deadline=wait + _ON_THE_WAY)
+        return await caller.repeat(attempt)
 
     async def observe(self, note: str) -> Checkpoint:
         """Checks that a checkpoint agrees with every one seen before.

@@ -63,6 +63,7 @@ from onward._values import (
 from onward.core.checkpoints import Checkpoint
 from onward.core.directory import MemberEntry
 from onward.core.errors import OnwardError, Reason, StateError
+from onward.core.tlog_proof import TlogProof
 from onward.home import Home
 from onward.v1 import (
     capability_pb2,
@@ -428,6 +429,26 @@ class Client:
     async def checkpoint(self) -> Checkpoint:
         """Fetches the newest checkpoint, and checks that it continues the last one."""
         return await self._session.log.latest()
+
+    async def receipt(self, digest: bytes, *, wait: float | None = None) -> TlogProof:
+        """Fetches a receipt of any entry of the log, verified.
+
+        The receipts that come with statements are there at once, and say nothing about
+        when others saw them. For one that does, wait for the witnesses::
+
+            proof = await client.receipt(published.acceptance.digest, wait=30)
+            Path("proof.tlog-proof").write_text(proof.format())
+
+        Args:
+            digest: SHA-256 over the statement's compact JWS.
+            wait: seconds that the witnesses of the exchange may take; without them if
+                None.
+
+        Raises:
+            UnknownError: the log has no such entry.
+            UnavailableError: ``QUORUM_UNMET``: it was not witnessed in this time.
+        """
+        return await self._session.log.receipt(digest, wait)
 
     async def rotate_keys(
         self,

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 from google.protobuf.duration_pb2 import Duration
 
+from onward.cli._connection import connected
 from onward.cli._messages import to_members
 from onward.cli._names import short_name
 from onward.cli._output import print_json, print_line
-from onward.client import Logged
+from onward.client import Client, Logged
+from onward.core.notes import parse_note
+from onward.core.tlog_policy import WitnessedCheckpoint
+from onward.core.tlog_proof import TlogProof
 from onward.v1 import statement_pb2
 
 
@@ -33,6 +40,32 @@ def print_logged(item: Logged, *, as_json: bool) -> None:
         return
     kind = item.kind.replace("_", " ")
     print_line(f"{kind} of {subject_of(item)}: log entry {item.log_index}")
+
+
+def print_receipt(
+    home: Path, digest: bytes, wait: float | None, *, as_json: bool
+) -> None:
+    """Prints a receipt, verified: as it is, or with what it says."""
+
+    async def work(client: Client) -> tuple[TlogProof, WitnessedCheckpoint]:
+        proof = await client.receipt(digest, wait=wait)
+        return proof, proof.verify(digest, client.home.policy)
+
+    proof, found = connected(home, work)
+    if not as_json:
+        sys.stdout.write(proof.format())
+        return
+    signers = [line.name for line in parse_note(proof.checkpoint_note).signatures]
+    print_json(
+        {
+            "digest": digest.hex(),
+            "log_index": proof.index,
+            "size": found.checkpoint.size,
+            "root": found.checkpoint.root.hex(),
+            "signers": signers,
+            "receipt": proof.format(),
+        }
+    )
 
 
 def time_of(message: statement_pb2.Statement) -> str:

@@ -71,6 +71,7 @@ for command in (
     reading.show,
     reading.list_,
     reading.bundle,
+    reading.receipt,
     reading.chains,
     reading.members,
     auditing.report,

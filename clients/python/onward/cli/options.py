@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
@@ -11,6 +12,8 @@ import typer
 from onward.cli import words
 
 HOME: Final = Path("~/.config/onward")
+
+_DIGEST: Final = re.compile("[0-9a-fA-F]{64}")
 
 
 def file(text: str) -> Path:
@@ -38,6 +41,17 @@ def time(text: str) -> datetime:
             f"{text} is neither a date nor a time such as 2026-12-01T08:00:00Z"
         ) from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def digest_of(text: str) -> bytes:
+    """Reads an argument that is a statement's digest.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    if not _DIGEST.fullmatch(text):
+        raise typer.BadParameter("a digest has 64 hexadecimal digits")
+    return bytes.fromhex(text)
 
 
 HomeOption: TypeAlias = Annotated[

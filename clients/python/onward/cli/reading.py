@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from onward.cli.options import HOME, HomeOption, JsonOption, ReferralId
+from onward.cli.options import HOME, HomeOption, JsonOption, ReferralId, digest_of
 
 
 def show(
@@ -74,6 +74,40 @@ def bundle(
     from onward.cli._bundle import fetch
 
     fetch(home, referral_id, out, content=with_content)
+
+
+def receipt(
+    digest: Annotated[
+        bytes,
+        typer.Argument(
+            metavar="DIGEST",
+            parser=digest_of,
+            show_default=False,
+            help="The statement's digest, 64 hexadecimal digits, as --json shows it.",
+        ),
+    ],
+    wait: Annotated[
+        float | None,
+        typer.Option(
+            "--wait",
+            metavar="SECONDS",
+            min=0,
+            help="How long the exchange's witnesses may take. Without it, a receipt up "
+            "to the newest checkpoint, which they may not have seen yet.",
+        ),
+    ] = None,
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch a receipt of one entry of the log, in the tlog-proof format.
+
+    It is verified before it is printed. With --wait it leads to the first checkpoint
+    with the entry that a quorum of witnesses has cosigned: it says by when the entry
+    was there, and whoever trusts the witnesses needs not trust the exchange.
+    """
+    from onward.cli._records import print_receipt
+
+    print_receipt(home, digest, wait, as_json=as_json)
 
 
 def chains(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
