@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from bench.filling import fill_log
 from bench.processes import BIN, Server, free_address, serving
 from onward.client import Client
 from onward.enroll import enroll
@@ -64,16 +65,18 @@ class Exchange:
 
 @asynccontextmanager
 async def open_exchange(
-    folder: Path, serve: Sequence[str | Path] = SERVE
+    folder: Path, serve: Sequence[str | Path] = SERVE, entries: int = 0
 ) -> AsyncIterator[Exchange]:
     """Makes an exchange and runs it while the block runs.
 
     Args:
         folder: where all of it is kept; must be empty.
         serve: the command to run; gets the option ``--config``.
+        entries: how many its log has from the beginning, at least.
     """
     data, address = folder / "exchange", free_address()
     _init(data, address)
+    await fill_log(data, entries)
     command = (*serve, "--config", data / "exchange.toml")
     with serving(command, address, folder / "exchange.log", _ENVIRONMENT) as server:
         async with Client.open(data / "operator") as operator:

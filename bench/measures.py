@@ -25,7 +25,7 @@ from bench.rounds import (
     run_rounds,
     unary_rounds,
 )
-from bench.stage import PublishRun, Stage
+from bench.stage import PublishRun, Stage, open_stage
 from bench.year import measure_year
 from onward.v1 import referral_pb2
 from onward.v1.referral_pb2_grpc import ReferralServiceStub
@@ -38,6 +38,7 @@ _FILL: Final = 2_000
 
 _UNARY_AIMS: Final = MappingProxyType({MANY_CALLERS: Aim(least=0.40)})
 _BATCH_AIM: Final = Aim(least=0.80)
+_LOG_AIM: Final = Aim(least=0.90)
 
 
 async def measure_unary(stage: Stage, plan: Plan) -> list[Figure]:
@@ -103,6 +104,23 @@ async def measure_growth(stage: Stage, plan: Plan) -> list[Figure]:
     ]
 
 
+async def measure_log(_stage: Stage, plan: Plan) -> list[Figure]:
+    """Publishing with a long log beside publishing with a short one, in turns."""
+    short, long = plan.entries
+    async with open_stage(entries=short) as small, open_stage(entries=long) as big:
+        pairs = await run_rounds(
+            plan.rounds,
+            _nothing,
+            partial(_publish, big, plan.many),
+            partial(_publish, small, plan.many),
+        )
+        for stage in (small, big):
+            await stage.check_log()
+    rates = [(plan.many / run.seconds, plan.many / base.seconds) for run, base in pairs]
+    name = f"publish, {MANY_CALLERS} callers, {long:,} beside {short:,} entries"
+    return [Figure.compare(name, "1/s", rates, aim=_LOG_AIM)]
+
+
 Measure: TypeAlias = Callable[[Stage, Plan], Awaitable[list[Figure]]]
 
 MEASURES: Final[Mapping[str, Measure]] = MappingProxyType(
@@ -111,6 +129,7 @@ MEASURES: Final[Mapping[str, Measure]] = MappingProxyType(
         "batch": measure_batch,
         "latency": measure_latency,
         "growth": measure_growth,
+        "log": measure_log,
         "verify": measure_verify,
         "floor": measure_floor,
         "year": measure_year,
@@ -142,6 +161,19 @@ async def _pass_on(
     stage.note_published([item.request for item in prepared], run.replies)
     stage.note_received(len(prepared))
     return run
+
+
+async def _nothing() -> list[Prepared]:
+    """Prepares nothing: each exchange of :func:`measure_log` has its own referrals."""
+    return []
+
+
+async def _publish(
+    stage: Stage, count: int, _prepared: Sequence[Prepared]
+) -> PublishRun:
+    """Publishes new referrals, one in each call."""
+    prepared = await stage.prepare(count, stage.exchange.archive)
+    return await stage.publish(prepared, MANY_CALLERS)
 
 
 async def _fill(stage: Stage, stored: int) -> None:

@@ -31,6 +31,7 @@ class Plan:
         few: referrals of a round that must change little in how many are stored.
         paced_seconds: length of a round at a steady rate.
         stored: the two numbers of stored referrals at which growth is looked at.
+        entries: the two sizes of the log at which publishing is compared.
         repeats: of a computation in a round.
     """
 
@@ -40,11 +41,12 @@ class Plan:
     few: int
     paced_seconds: float
     stored: tuple[int, int]
+    entries: tuple[int, int]
     repeats: int
 
 
-FULL: Final = Plan(5, 300, 1_500, 500, 3.0, (1_000, 20_000), 2_000)
-QUICK: Final = Plan(3, 80, 400, 200, 1.0, (500, 3_000), 300)
+FULL: Final = Plan(5, 300, 1_500, 500, 3.0, (1_000, 20_000), (1_000, 1_000_000), 2_000)
+QUICK: Final = Plan(3, 80, 400, 200, 1.0, (500, 3_000), (1_000, 50_000), 300)
 
 
 async def run_rounds(

@@ -151,16 +151,19 @@ class Stage:
 
 @asynccontextmanager
 async def open_stage(
-    serve: Sequence[str | Path] = SERVE,
+    serve: Sequence[str | Path] = SERVE, entries: int = 0
 ) -> AsyncGenerator[Stage, None]:
     """Makes an exchange and an echo that run while the block runs.
 
     Args:
         serve: the command that serves the exchange.
+        entries: how many its log has from the beginning, at least.
     """
     async with AsyncExitStack() as resources:
         folder = Path(resources.enter_context(TemporaryDirectory(prefix="bench-")))
-        exchange = await resources.enter_async_context(open_exchange(folder, serve))
+        exchange = await resources.enter_async_context(
+            open_exchange(folder, serve, entries)
+        )
         address = free_address()
         command = (sys.executable, "-m", "bench.echo", address, exchange.tls)
         log = folder / "echo.log"
