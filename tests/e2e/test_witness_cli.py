@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from onward.core.checkpoints import Checkpoint
-from onward.core.notes import Vkey, open_note
+from onward.core.notes import KeyType, Vkey, open_note
 from tests.support.process import BIN, answers, command, free_port
 from tests.support.witnessing import GrownLog
 
@@ -107,6 +107,9 @@ def test_a_witness_from_its_beginning_through_a_kill_to_a_fork(
     assert log["root"] == LOG.tree(8).root.hex()
     assert re.search(r"log\.example/one +8 +20\d\d-.*https://log", witness.run("logs"))
     assert Vkey.parse(witness.run("key").strip()) == witness.vkey
+    plain = Vkey.parse(witness.run("key", "--as-ed25519").strip())
+    assert (plain.name, plain.type) == (witness.vkey.name, KeyType.ED25519)
+    assert plain.public_key == witness.vkey.public_key
 
 
 def test_only_the_owner_may_read_what_init_makes(witness: WitnessProcess) -> None:

@@ -411,6 +411,11 @@ async def test_an_exchange_witnesses_on_its_port_for_everybody(tmp_path: Path) -
             request = AddCheckpoint(0, (), parse_note(own.text))
             answer = await client.post("/add-checkpoint", content=request.format())
             assert answer.status_code == 404, "its own log is not one that it was told"
+            trust = (service.folder / "operator" / "trust.txt").read_text()
+            (tmp_path / "witness" / "logs").write_text(trust)
+            answer = await client.post("/add-checkpoint", content=request.format())
+            note = open_note(own.text + answer.text, [cosigner.vkey])
+            assert note.text == request.note.text
 
 
 async def test_an_exchange_that_is_no_witness_has_no_such_path(tmp_path: Path) -> None:

@@ -159,11 +159,24 @@ def logs(*, config: WitnessOption = Path(), as_json: JsonOption = False) -> None
 
 
 @app.command()
-def key(*, config: WitnessOption = Path()) -> None:
+def key(
+    *,
+    config: WitnessOption = Path(),
+    as_ed25519: Annotated[
+        bool,
+        typer.Option(
+            "--as-ed25519",
+            help="Write it as a key of type 01, as Tessera 1.0 and others want it.",
+        ),
+    ] = False,
+) -> None:
     """Print the vkey that verifies the witness's cosignatures."""
+    from onward.core.notes import NoteSigner
     from onward_server.witnessing.founding import load_cosigner
 
-    typer.echo(load_cosigner(_load(config).witness).vkey.format())
+    cosigner = load_cosigner(_load(config).witness)
+    plain = NoteSigner(cosigner.name, cosigner.private_key)
+    typer.echo((plain if as_ed25519 else cosigner).vkey.format())
 
 
 @app.command()
