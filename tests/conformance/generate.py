@@ -1,8 +1,9 @@
 """Writes the vectors: ``python -m tests.conformance.generate`` (``--check`` compares).
 
-Everything but the sealed content of ``open`` is a function of this code, so a change of
-a vector is a change that can be reviewed. What each vector must be answered with is
-stated by hand in ``cases``, never taken from an implementation.
+Everything but the sealed content of ``open`` and the tokens of timestamp authorities is
+a function of this code, so a change of a vector is a change that can be reviewed. What
+each vector must be answered with is stated by hand in ``cases``, never taken from an
+implementation.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from tests.conformance.cases import (
     bundles_chain,
     bundles_hold,
     bundles_log,
+    bundles_vouched,
     merkle,
     notes,
     requests,
     sealing,
     statements,
+    timestamps,
 )
 
 _MODULES = (
@@ -36,6 +39,8 @@ _MODULES = (
     bundles_log,
     bundles_chain,
     bundles_alarms,
+    bundles_vouched,
+    timestamps,
     requests,
 )
 

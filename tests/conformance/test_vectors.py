@@ -78,6 +78,7 @@ def test_there_are_enough_vectors() -> None:
         "body",
         "commitment",
         "open",
+        "timestamp",
         "bundle",
         "request",
     }

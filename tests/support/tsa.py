@@ -81,7 +81,9 @@ class TimestampAuthority:
         root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
         root_name, signer = _name(f"{name} Root"), _name(name)
         root = (
-            _certificate(root_name, root_name, root_key.public_key(), BEGIN, END)
+            _certificate(
+                root_name, root_name, root_key.public_key(), min(begin, BEGIN), END
+            )
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
             .sign(root_key, hashes.SHA256())
         )

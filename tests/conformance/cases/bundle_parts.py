@@ -27,6 +27,7 @@ class Made:
         failing: the numbers of the steps that do not hold.
         checked: the numbers of those optional steps that hold here.
         unreadable: whether it cannot be read at all.
+        authorities: PEM, the timestamp authorities that are trusted.
     """
 
     bundle: bytes
@@ -35,6 +36,7 @@ class Made:
     failing: Collection[int] = ()
     checked: Collection[int] = ()
     unreadable: bool = False
+    authorities: str = ""
 
     def steps(self) -> list[dict[str, object]]:
         """Returns the steps of the answer, without what is for people."""
@@ -66,6 +68,8 @@ class Vectors:
             made, name = maker(), maker.__name__.replace("_", "-")
             why = " ".join((maker.__doc__ or "").split())
             request = {"bundle": json.loads(made.bundle), "trust": made.trust}
+            if made.authorities:
+                request["authorities"] = made.authorities
             yield Case(
                 "bundle", name, why, request, made.error, {"steps": made.steps()}
             )

@@ -23,6 +23,7 @@ from onward.core.notes import Vkey, open_note
 from onward.core.sealing import ContentPrivateKey, open_content_with_info
 from onward.core.statements import parse_statement
 from onward.core.tiles import tile_paths
+from onward.core.timestamps import Authorities, Token
 from onward.core.tlog_policy import Policy
 from onward.core.tlog_proof import TlogProof
 from onward.core.verify import Verdict, verify_bundle
@@ -57,6 +58,10 @@ class _Request:
     def text(self, name: str) -> str:
         """Returns a member that is text."""
         return self._member(name, str)
+
+    def optional_text(self, name: str) -> str:
+        """Returns a member that is text, or empty text where there is none."""
+        return self.text(name) if name in self._members else ""
 
     def number(self, name: str) -> int:
         """Returns a member that is a whole number from 0 to 2**63 - 1."""
@@ -160,9 +165,18 @@ def _open(request: _Request) -> _Answer:
     return {"content": encode_base64(open_content_with_info(sealed, key, info))}
 
 
+def _timestamp(request: _Request) -> _Answer:
+    token, text = request.binary("token"), request.text("text")
+    authorities, policy = request.text("authorities"), request.optional_text("policy")
+    trusted = Authorities.parse(authorities)
+    time = Token.parse(token).verify(text, trusted, policy=policy)
+    return {"time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z")}
+
+
 def _bundle(request: _Request) -> _Answer:
     bundle, trust = request.nested("bundle"), request.text("trust")
-    report = verify_bundle(bundle.encode(), trust)
+    authorities = request.optional_text("authorities")
+    report = verify_bundle(bundle.encode(), trust, authorities)
     steps = [
         {"step": step.number, "verdict": step.verdict, "why": step.why}
         for step in report.summary()
@@ -183,6 +197,7 @@ _OPERATIONS: Final[Mapping[str, Callable[[_Request], _Answer]]] = MappingProxyTy
         "body": _body,
         "commitment": _commitment,
         "open": _open,
+        "timestamp": _timestamp,
         "bundle": _bundle,
     }
 )
