@@ -34,6 +34,7 @@ def check_files(config: Config, _: Clock) -> Iterator[Finding]:
         *_second_key(config),
         config.storage.database_file,
         *_guard(config),
+        *_witness(config),
     )
     wrong = [
         finding
@@ -77,6 +78,12 @@ def _second_key(config: Config) -> list[Path]:
     """Returns the log's second key, if there is one."""
     path = config.keys.log_mldsa_key_file
     return [path] if path.exists() else []
+
+
+def _witness(config: Config) -> list[Path]:
+    """Returns what is the witness's alone, if the exchange is one."""
+    section = config.witness
+    return [section.key_file, section.database_file] if section.key_file else []
 
 
 def _guard(config: Config) -> list[Path]:
