@@ -51,7 +51,7 @@ class Vouching:
         if row is not None and row.size > last:
             return row, note
         head = self._ledger.head()
-        return head, head.note
+        return head, self._witnessed.note(head)
 
     async def vouchers(self, indexes: Iterable[int], newest: str) -> Vouchers:
         """Returns what says by when some entries existed.
@@ -83,7 +83,8 @@ class Vouching:
         for row in await self._store.first_timestamps(index + 1):
             checkpoint = await self._ledger.signed_at(row.size)
             if checkpoint is not None and row.size <= size:
-                stamped.append(StampedCheckpoint(checkpoint.note, row.token))
+                note = self._witnessed.note(checkpoint)
+                stamped.append(StampedCheckpoint(note, row.token))
         return stamped
 
 
