@@ -120,7 +120,10 @@ def load_cosigner(section: WitnessSection) -> Cosigner:
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:
-        raise MalformedError(f"{path} cannot be read: {error.strerror}") from None
+        raise MalformedError(
+            f"the witness's key {path} cannot be read: {error.strerror}; an exchange "
+            "goes on without a witness when witness.key_file is empty"
+        ) from None
     except (ValueError, TypeError):
         key = None
     if not isinstance(key, Ed25519PrivateKey):

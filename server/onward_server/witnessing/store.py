@@ -156,8 +156,9 @@ class WitnessStore:
         if not path.exists():
             raise _unavailable(
                 f"the witness's database {path} is missing. Without it this key could "
-                "cosign a second history: find the file, or make a new witness with "
-                "`onward-server witness init` and retire this key"
+                "cosign a second history: find the file, or retire the key and make a "
+                "new witness with `onward-server witness init`. An exchange goes on "
+                "without one when witness.key_file is empty"
             )
         connection = _connect(path)
         with _explained():
