@@ -14,7 +14,7 @@ from typing import Final
 
 from onward.core.errors import MalformedError, OnwardError
 from onward_server.config import Config, load
-from onward_server.doctor import certificates, files, log, network, witness
+from onward_server.doctor import certificates, files, log, network, web, witness
 from onward_server.doctor.findings import Finding, Verdict, fine, problem
 from onward_server.exchange.clock import Clock
 
@@ -27,6 +27,7 @@ _CHECKS: Final[tuple[Callable[[Config, Clock], Iterator[Finding]], ...]] = (
     certificates.check_server,
     certificates.check_operator,
     network.check_ports,
+    web.check_web,
     witness.check_witness,
 )
 

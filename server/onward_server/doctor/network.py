@@ -46,13 +46,13 @@ def check_ports(config: Config, _: Clock) -> Iterator[Finding]:
 
 def _port(subject: str, listen: str, config: Config) -> tuple[Finding, bool]:
     """Returns what a port is, and whether somebody answers there."""
-    host, port = _reach(listen)
+    host, port = reach(listen)
     if not port:
         return fine(subject, f"{listen}: any free port"), False
     try:
         presented = _presented(host, port, Home(_operator(config)))
     except ConnectionRefusedError:
-        return _free(subject, host, port), False
+        return free(subject, host, port), False
     except (OSError, ValueError):
         presented = b""
     if presented == _leaf(config.tls.certificate_file):
@@ -73,7 +73,7 @@ def _port(subject: str, listen: str, config: Config) -> tuple[Finding, bool]:
     )
 
 
-def _free(subject: str, host: str, port: int) -> Finding:
+def free(subject: str, host: str, port: int) -> Finding:
     """Tries whether this user may listen on a port where nobody answers."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with closing(socket.socket(family)) as listener:
@@ -97,7 +97,7 @@ def _handshake(config: Config) -> Finding:
     home = Home(_operator(config))
     if not home.is_enrolled:
         return fine(subject, f"not tried, without an operator's home; {NO_CERTIFICATE}")
-    host, port = _reach(config.api.listen)
+    host, port = reach(config.api.listen)
     context = ssl.create_default_context(cadata=home.server_ca.decode("ascii"))
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols(["h2"])
@@ -160,7 +160,7 @@ def _leaf(path: Path) -> bytes:
         raise MalformedError(f"{path} holds no certificate in PEM") from None
 
 
-def _reach(listen: str) -> tuple[str, int]:
+def reach(listen: str) -> tuple[str, int]:
     """Returns how to connect to an address that is listened on."""
     host = listen.rpartition(":")[0]
     return _ANYWHERE.get(host, host.strip("[]")), port_of(listen)
