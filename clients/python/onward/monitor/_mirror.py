@@ -123,8 +123,7 @@ class Mirror:
         self._sync()
         self._replace(CHECKPOINT, note.encode())
         self._sync()
-        with _explained(self.path):
-            (self.path / _PENDING).unlink(missing_ok=True)
+        self._forget_pending()
         for tile in edge_tiles(before):
             for entries in (False, True):
                 full = self.path / TilePath(tile, entries=entries).format()
@@ -204,6 +203,9 @@ class Mirror:
     def keep_fork(self, error: ForkError, tiles: Mapping[TileId, Tile]) -> Path:
         """Keeps the evidence of a fork, and returns its folder.
 
+        A checkpoint of which not everything was checked is forgotten: it is evidence
+        now, and not what the log is measured by when a person has looked at it.
+
         Args:
             error: has both checkpoints.
             tiles: of the larger tree, which prove it; none if the sizes are the same.
@@ -219,6 +221,7 @@ class Mirror:
         text = _FORK_TEXT.format(why=error.message)
         self._replace(f"{folder}/{_README}", text.encode())
         self._sync()
+        self._forget_pending()
         return self.path / folder
 
     def fork(self) -> Path | None:
@@ -241,6 +244,10 @@ class Mirror:
                 return path.read_bytes()
             except FileNotFoundError:
                 return None
+
+    def _forget_pending(self) -> None:
+        with _explained(self.path):
+            (self.path / _PENDING).unlink(missing_ok=True)
 
     def _replace(self, name: str, data: bytes) -> None:
         """Writes a file, whole or not at all."""
