@@ -188,6 +188,21 @@ async def test_more_connections_than_it_bears_are_told_so(
             assert (await client.get("/nothing")).status_code == 404
 
 
+async def test_far_more_connections_are_not_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(web, "MAX_CONNECTIONS", 2)
+    async with serving() as server:
+        opened = [
+            await asyncio.open_connection("127.0.0.1", server.number) for _ in range(5)
+        ]
+        reader, _ = opened[4]
+        with suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+        for _, writer in opened:
+            writer.close()
+
+
 @pytest.mark.parametrize("address", ["192.0.2.1:80", "127.0.0.1:70000"])
 def test_an_address_that_cannot_be_had_is_refused(address: str) -> None:
     with pytest.raises(MalformedError, match=address):

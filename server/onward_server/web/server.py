@@ -37,7 +37,7 @@ from onward.core.errors import (
 from onward_server.web.tls import WebCertificate
 
 MAX_CONNECTIONS: Final = 512
-"""Connections at once; more are answered 503."""
+"""Connections at once; more are answered 503, and twice as many are not taken."""
 
 REQUEST_SECONDS: Final = 30.0
 """How long a request may take from its head to the end of its answer."""
@@ -160,6 +160,9 @@ class _Protocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins to wait for the first request."""
         super().connection_made(transport)
+        if len(self.connections) > 2 * MAX_CONNECTIONS:
+            # Without a word: each open file is one that members cannot have.
+            transport.abort()
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
