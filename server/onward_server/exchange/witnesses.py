@@ -89,6 +89,7 @@ class _Course:
         due: when it is asked again though nothing is new.
         heard: when it cosigned last.
         failures: in a row.
+        told: its standing as it was logged last.
     """
 
     asking: Asking
@@ -96,6 +97,7 @@ class _Course:
     due: float = 0.0
     heard: float = 0.0
     failures: int = 0
+    told: Standing = Standing.NEW
 
 
 class Witnesses:
@@ -157,9 +159,9 @@ class Witnesses:
         """Has one witness cosign the next checkpoint: the turn of its task."""
         course = self._courses[name]
         head = await self._next(course)
-        before = course.asking.standing
         row = await course.asking.ask(head, self._witnessed_log.note(head))
-        if course.asking.standing is not before:
+        if course.asking.standing is not course.told:
+            course.told = course.asking.standing
             _tell_standing(course.asking, head.size)
         if row is None or not await self._kept(head, row):
             await self._pause(course)
