@@ -390,7 +390,7 @@ async def test_strangers_see_what_is_witnessed_and_never_less_than_before(
 
 
 async def test_the_sizes_of_receipts(witnessed: WitnessedWorld) -> None:
-    """What the second signature costs (docs/adr/0024)."""
+    """What the second signature costs (docs/adr/0025)."""
     index = await witnessed.grow()
     await witnessed.ask()
     digest = await entry(witnessed, index)
