@@ -107,6 +107,8 @@ def test_a_state_may_allow_no_hold() -> None:
     ("text", "said"),
     [
         (DEFAULT + "[", "line"),
+        (DEFAULT + "x = " + "[\n" * 10_000, "recursion"),
+        (DEFAULT + "x" + ".x" * 10_000 + " = 1", "more than 200 characters"),
         (
             DEFAULT.replace("[default.MINOR]", "[default.MINORS]"),
             "default.MINORS means nothing",

@@ -628,6 +628,36 @@ def test_an_unsound_rule_is_refused_by_name(
         assert words in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "(" * 50_000 + "true" + ")" * 50_000,
+        "context.a" + ".a" * 50_000 + " == 1",
+        "context has a" + ".a" * 1_000,
+        " && ".join(["true"] * 10_000),
+        " || ".join(["true"] * 100),
+        "// \r" + "[" * 50_000,
+    ],
+    ids=["brackets", "attributes", "has", "and", "or", "behind a comment's end"],
+)
+def test_a_rule_too_deep_for_cedar_is_refused_and_ends_nothing(
+    folder: Path, condition: str
+) -> None:
+    text = RULE.format(id="deep").rstrip(";\n") + f"\nwhen {{ {condition} }};"
+    (folder / "US-FL.cedar").write_text(RULE.format(id="plain") + text, newline="")
+    with pytest.raises(PolicyInvalidError, match=r"US-FL\.cedar.*: rule deep goes too"):
+        load(folder)
+
+
+def test_what_a_rule_says_in_words_may_be_long(folder: Path) -> None:
+    text = RULE.format(id="wordy") + "// " + "((((" * 100
+    states = ", ".join(f'"US-{place:03}"' for place in range(300))
+    condition = f"\nwhen {{ [{states}].contains(context.jurisdiction) }};"
+    text = text.replace(";", condition, 1)
+    (folder / "US-FL.cedar").write_text(text)
+    assert "US-FL" in load(folder).policy_set.own
+
+
 def test_the_place_of_broken_text_is_named(folder: Path) -> None:
     path = folder / "default.cedar"
     path.write_text("permitted (;\n" + path.read_text())

@@ -28,6 +28,8 @@ from onward_server.exchange.policy_files import (
 )
 
 MAX_SPAN: Final = timedelta(days=366)
+MAX_LINE: Final = 200
+"""Characters. Reading a key takes as long as the square of its parts."""
 
 _UNITS: Final = MappingProxyType({"min": "minutes", "h": "hours", "d": "days"})
 _NONE: Final = "none"
@@ -116,9 +118,13 @@ def parse_deadlines(text: str) -> DeadlineTable:
             required time is missing; or a later time comes before an earlier one. The
             message says where.
     """
+    if max(map(len, text.split("\n"))) > MAX_LINE:
+        raise PolicyInvalidError(
+            f"{DEADLINES}: a line has more than {MAX_LINE} characters; break it"
+        )
     try:
         sheet: dict[str, object] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise PolicyInvalidError(f"{DEADLINES}: {error}") from error
     _check_names("", sheet, ("default", "jurisdiction"))
     default = _rows("default", sheet.get("default", {}))

@@ -22,6 +22,7 @@ import cedarpy
 
 from onward.core.policy_sets import policy_digest
 from onward_server.exchange.deadlines import DeadlineTable, parse_deadlines
+from onward_server.exchange.policy_depth import MAX_OPERATORS, too_deep
 from onward_server.exchange.policy_facts import Action, CedarJson
 from onward_server.exchange.policy_files import (
     DEADLINES,
@@ -176,11 +177,13 @@ def _schema_of_release() -> str:
 
 def _rules(policies: Mapping[str, CedarJson]) -> Rules:
     """Returns rules ready for evaluation, under their own ids."""
+    return Rules(tuple(map(_rule, policies.values())), _prepared(policies))
+
+
+def _prepared(policies: Mapping[str, CedarJson]) -> cedarpy.PolicySet:
+    """Returns rules in the form in which Cedar evaluates them."""
     document = {"templates": {}, "staticPolicies": policies, "templateLinks": []}
-    return Rules(
-        tuple(map(_rule, policies.values())),
-        cedarpy.PolicySet.from_json_str(json.dumps(document)),
-    )
+    return cedarpy.PolicySet.from_json_str(json.dumps(document))
 
 
 def _version(text: str) -> str:
@@ -196,6 +199,8 @@ def _version(text: str) -> str:
 
 def _policies(name: str, text: str, schema: cedarpy.Schema) -> dict[str, CedarJson]:
     """Returns the rules of one file by id, in order, each found sound by itself."""
+    for rule in too_deep(text):
+        raise _too_deep(name, text, rule)
     try:
         parsed = json.loads(cedarpy.policies_to_json_str(text))
     except ValueError as error:
@@ -218,8 +223,21 @@ def _policies(name: str, text: str, schema: cedarpy.Schema) -> dict[str, CedarJs
                 f"{name} has a second rule {rule}; an @id is unique in its file: "
                 "rename one of them"
             )
+        try:
+            _prepared({rule: policy})
+        except ValueError as error:
+            raise _too_deep(name, text, rule) from error
         found[rule] = policy
     return found
+
+
+def _too_deep(name: str, text: str, rule: str) -> PolicyInvalidError:
+    """Returns the error for a rule of which Cedar cannot be asked."""
+    return PolicyInvalidError(
+        f"{_where(name, text, rule)} goes too deep, or has more than {MAX_OPERATORS} "
+        "brackets and operators; compare with a set of values by contains(), or make "
+        "several rules of it"
+    )
 
 
 def _place(item: tuple[str, CedarJson]) -> int:
