@@ -10,8 +10,10 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +32,7 @@ from tests.support.process import (
     command,
     free_port,
 )
+from tests.support.tsa import TimestampAuthority
 
 SAMPLE = DOCS / "samples" / "NH-0001.json"
 REFERRAL = (
@@ -47,13 +50,37 @@ def page(name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExchangeProcess]:
+def authority(tmp_path_factory: pytest.TempPathFactory) -> TimestampAuthority:
+    """Who stamps the exchange's log."""
+    return TimestampAuthority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def exchange(
+    tmp_path_factory: pytest.TempPathFactory, authority: TimestampAuthority
+) -> Iterator[ExchangeProcess]:
     """A running exchange; beside it what the pages speak of, by the names there."""
-    folder = tmp_path_factory.mktemp("exchange")
+    with authority.serving() as url:
+        yield from stamped_exchange(tmp_path_factory.mktemp("exchange"), authority, url)
+
+
+def stamped_exchange(
+    folder: Path, authority: TimestampAuthority, url: str
+) -> Iterator[ExchangeProcess]:
+    """Runs an exchange whose log an authority stamps."""
     metrics = f"127.0.0.1:{free_port()}"
     founded = ExchangeProcess.found(
-        folder, {"ONWARD__TELEMETRY__PROMETHEUS_LISTEN": metrics}
+        folder,
+        {
+            "ONWARD__TELEMETRY__PROMETHEUS_LISTEN": metrics,
+            "ONWARD__TIMESTAMPS__INTERVAL_SECONDS": "0.5",
+        },
     )
+    with founded.config.open("a") as config:
+        config.write(
+            f'\n[[timestamps.authorities]]\nname = "public"\nurl = "{url}"\n'
+            f'certificate_file = "{authority.root_file}"\n'
+        )
     founded.start()
     asyncio.run(founded.populate())
     for name, target in (
@@ -89,10 +116,20 @@ def taken(exchange: ExchangeProcess) -> str:
 
 
 @pytest.fixture
-def bundle(exchange: ExchangeProcess, taken: str, tmp_path: Path) -> Path:
-    """A folder with a bundle, its trust file and ``protoc``, and nothing of ours."""
+def bundle(
+    exchange: ExchangeProcess,
+    authority: TimestampAuthority,
+    taken: str,
+    tmp_path: Path,
+) -> Path:
+    """A folder with a bundle and what it takes to verify it, and nothing of ours."""
     home = "--home", str(exchange.folder / "hotline")
-    command("onward", "bundle", taken, "--out", str(tmp_path / "bundle.json"), *home)
+    file = tmp_path / "bundle.json"
+    deadline = time.monotonic() + SECONDS
+    while not (file.exists() and "timestamps" in json.loads(file.read_bytes())):
+        assert time.monotonic() < deadline, exchange.log()[-3000:]
+        command("onward", "bundle", taken, "--out", str(file), *home)
+    shutil.copy(authority.root_file, tmp_path / "authority.pem")
     (tmp_path / "trust.txt").write_text(exchange.home(HOTLINE).trust)
     (tmp_path / "proto").symlink_to(ROOT / "proto")
     protoc = tmp_path / "protoc"
@@ -120,6 +157,8 @@ def test_a_bundle_is_verified_without_our_software(bundle: Path) -> None:
         r"^index \d+ is in national.example/log of size \d+$", said, re.MULTILINE
     )
     assert f'issuer: "{HOTLINE}"' in said
+    assert "Verification: OK" in said
+    assert re.search(r"^Time stamp: .* GMT$", said, re.MULTILINE)
     for name, key in (("signed-bytes", "key"), ("checkpoint", "log")):
         signed = bundle / name
         data = bytearray(signed.read_bytes())
@@ -131,10 +170,16 @@ def test_a_bundle_is_verified_without_our_software(bundle: Path) -> None:
         code, said = run(check, bundle, {})
         assert code != 0
         assert "Signature Verified Successfully" not in said
+    with (bundle / "stamped").open("a") as stamped:
+        stamped.write("\n")
+    (check,) = re.findall(r"^openssl ts -verify .*$", text, re.MULTILINE)
+    code, said = run(check, bundle, {})
+    assert code != 0
+    assert "Verification: OK" not in said
 
 
 def test_the_proof_of_inclusion_is_checked_without_our_software(bundle: Path) -> None:
-    *_, program = blocks(page("verify-without-our-software.md"), "python")
+    *_, program, _ = blocks(page("verify-without-our-software.md"), "python")
     path = bundle / "bundle.json"
     members = json.loads(path.read_bytes())
     first = members["statements"][0]
@@ -197,7 +242,7 @@ OBSERVE = "read-logs-and-metrics.md"
 
 
 def test_logs_and_metrics_are_read_as_described(exchange: ExchangeProcess) -> None:
-    (metrics,) = exchange.environment.values()
+    metrics = exchange.environment["ONWARD__TELEMETRY__PROMETHEUS_LISTEN"]
     text = page(OBSERVE).replace("127.0.0.1:9464", metrics)
     go_through(text, exchange.folder)
 
