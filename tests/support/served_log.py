@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from onward.core.checkpoints import Checkpoint
 from onward.core.errors import Reason, UnavailableError, VerificationError
@@ -32,6 +37,7 @@ class ServedLog:
     Attributes:
         entries: what it has at present; a test may replace them.
         origin: its name.
+        key_of: returns its key, and those of witnesses, by name.
         witnesses: names of those that cosign, and are in the trust file.
         time: when they do.
         tamper: changes answers on their way out, by path; None says that there is none.
@@ -42,6 +48,7 @@ class ServedLog:
 
     entries: list[bytes] = field(default_factory=list)
     origin: str = ORIGIN
+    key_of: Callable[[str], Ed25519PrivateKey] = key
     witnesses: Sequence[str] = ()
     time: int = 0
     tamper: dict[str, Callable[[bytes], bytes | None]] = field(default_factory=dict)
@@ -53,14 +60,14 @@ class ServedLog:
     @property
     def signer(self) -> NoteSigner:
         """The log's key."""
-        return NoteSigner(self.origin, key(self.origin))
+        return NoteSigner(self.origin, self.key_of(self.origin))
 
     @property
     def trust(self) -> str:
         """The trust file."""
         lines = [f"log {self.signer.vkey.format()}"]
         lines += [
-            f"witness {name} {Cosigner(name, key(name)).vkey.format()}"
+            f"witness {name} {Cosigner(name, self.key_of(name)).vkey.format()}"
             for name in self.witnesses
         ]
         if self.witnesses:
@@ -94,7 +101,7 @@ class ServedLog:
         note = parse_note(signed)
         return note.with_signatures(
             *(
-                Cosigner(name, key(name)).sign(note.text, self.time)
+                Cosigner(name, self.key_of(name)).sign(note.text, self.time)
                 for name in self.witnesses
             )
         ).format()
@@ -131,3 +138,34 @@ class ServedLog:
                 Reason.ERROR_REASON_PROOF_INVALID, f"{path} is too long"
             )
         return data
+
+
+@contextmanager
+def serving(log: ServedLog) -> Iterator[str]:
+    """Serves a log over HTTP; yields its URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            data = None if log.down else log.answer(self.path.removeprefix("/"))
+            self.send_response(503 if log.down else 404 if data is None else 200)
+            self.send_header("Content-Length", str(len(data or b"")))
+            self.end_headers()
+            self.wfile.write(data or b"")
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Says nothing."""
+
+        def handle_one_request(self) -> None:
+            """Does not mind that whoever asked was killed meanwhile."""
+            with suppress(ConnectionError):
+                super().handle_one_request()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

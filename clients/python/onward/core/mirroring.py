@@ -80,7 +80,8 @@ def prove_tiles(
     size = checkpoint.size
     for tile, hashes in data.items():
         if len(hashes) != tile_width(tile, size) * HASH_SIZE:
-            raise _wrong(tile, "it has another width than a log of this size has")
+            path = tile_path(tile, tile_width(tile, size))
+            raise _invalid(path, "it has another length")
     proven = {tile: parse_tile(tile, data[tile], size) for tile in data}
     if Tree(size, proven).root != checkpoint.root:
         raise VerificationError(
@@ -92,7 +93,7 @@ def prove_tiles(
         level, index = tile
         above = proven[level + 1, index // TILE_WIDTH]
         if proven[tile].rows[TILE_HEIGHT][0] != above.rows[0][index % TILE_WIDTH]:
-            raise _wrong(tile, "it does not lead to the tile above it")
+            raise _invalid(tile_path(tile), "it does not lead to the tile above it")
     return proven
 
 
@@ -119,10 +120,10 @@ def check_tile(tile: TileId, data: bytes, above: bytes) -> None:
     """
     place = tile[1] % TILE_WIDTH * HASH_SIZE
     if len(data) != TILE_WIDTH * HASH_SIZE:
-        raise _wrong(tile, "it is not full")
+        raise _invalid(tile_path(tile), "it is not full")
     (root,) = parse_tile((0, 0), data, TILE_WIDTH).rows[TILE_HEIGHT]
     if root != above[place : place + HASH_SIZE]:
-        raise _wrong(tile, "it does not lead to the tile above it")
+        raise _invalid(tile_path(tile), "it does not lead to the tile above it")
 
 
 def check_entries(index: int, data: bytes, hashes: bytes) -> None:
@@ -137,18 +138,15 @@ def check_entries(index: int, data: bytes, hashes: bytes) -> None:
         VerificationError: it is not what was signed, or an entry is no digest
             (``PROOF_INVALID``).
     """
+    path = bundle_path(index, len(hashes) // HASH_SIZE)
     try:
         entries = parse_entries(data)
     except MalformedError:
         entries = []
     if b"".join(map(leaf_hash, entries)) != hashes:
-        raise _invalid(bundle_path(index), "its entries are not those of its tile")
+        raise _invalid(path, "its entries are not those of its tile")
     if any(len(entry) != HASH_SIZE for entry in entries):
-        raise _invalid(bundle_path(index), "an entry is no digest of 32 bytes")
-
-
-def _wrong(tile: TileId, why: str) -> VerificationError:
-    return _invalid(tile_path(tile), why)
+        raise _invalid(path, "an entry is no digest of 32 bytes")
 
 
 def _invalid(path: str, why: str) -> VerificationError:
