@@ -1,14 +1,14 @@
 """Bounds of time are sound whatever honest parties do, and hold what liars do not know.
 
-A world is played in which everybody's clock is right. Members are often offline: what
-they sign reaches the log late, and in an order of its own. Each statement that they
-sign names what they knew at that moment, or less.
+A world is played in which everybody's clock is right, or that of the exchange jumps.
+Members are often offline: what they sign reaches the log late, and in an order of its
+own. Each statement that they sign names what they knew at that moment, or less.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,10 +29,19 @@ TAKEN = statement_pb2.Taking()
 MEMBERS = (HOTLINE, OHIO)
 
 
+_HONEST = st.just(timedelta(0))
+_JUMPING = st.sampled_from([-72, -1, 0, 0, 0, 1, 72]).map(lambda n: timedelta(hours=n))
+
+
 @dataclass
 class World:
-    """An exchange, its members' outboxes, and when each statement was really made."""
+    """An exchange, its members' outboxes, and when each statement was really made.
 
+    Attributes:
+        lies: by how much the exchange's clock is behind, from one time to the next.
+    """
+
+    lies: st.SearchStrategy[timedelta] = field(default_factory=lambda: _HONEST)
     exchange: ChainBuilder = field(default_factory=established)
     waiting: dict[str, list[SignedStatement]] = field(
         default_factory=lambda: {name: [] for name in MEMBERS}
@@ -73,7 +82,7 @@ class World:
         if who == "witness":
             self.sightings.append(Sighting(len(self.exchange.log), self.exchange.now))
         elif who == self.exchange.exchange:
-            signed = self.sign(who, data, timedelta(0))
+            signed = self.sign(who, data, data.draw(self.lies))
             self._log(signed)
         elif data.draw(st.booleans()):
             self.waiting[who].append(self.sign(who, data, timedelta(0)))
@@ -116,6 +125,35 @@ def test_no_honest_statement_is_contradicted(data: st.DataObject, steps: int) ->
         assert not bounds.contradiction()
         assert bounds.not_before is None or bounds.not_before <= truth
         assert bounds.not_after is None or truth <= bounds.not_after
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data(), st.integers(1, 30))
+def test_whatever_the_exchanges_clock_says_others_bound_it_and_blame_nobody_else(
+    data: st.DataObject, steps: int
+) -> None:
+    world = World(lies=_JUMPING)
+    exchange = world.exchange
+    for _ in range(steps):
+        size = len(exchange.log)
+        world.step(data)
+        if len(exchange.log) > size:
+            # Others see it at once: witnesses, or a timestamp authority.
+            seen = max(world.made[item.digest] for item in exchange.log)
+            world.sightings.append(
+                Sighting(len(exchange.log), seen + timedelta(seconds=2))
+            )
+    found = world.intervals()
+    for item in exchange.log:
+        bounds, truth = found[item.index], world.made[item.digest]
+        claimed = item.statement.message.made_time.ToDatetime(tzinfo=UTC)
+        if world.sightings:
+            assert bounds.not_after is not None
+            assert truth <= bounds.not_after
+        if item.statement.message.issuer != exchange.exchange:
+            assert not bounds.contradiction()
+        elif claimed - truth > 2 * MAX_CLOCK_SKEW:
+            assert bounds.contradiction()
 
 
 @settings(max_examples=60, deadline=None)
