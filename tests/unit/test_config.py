@@ -9,6 +9,7 @@ from onward.core.errors import MalformedError
 from onward_server import config_pages, settings
 from onward_server.config import Config, load
 from onward_server.exchange.clock import SystemClock
+from onward_server.material import load_authorities
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
 MINIMAL = '[exchange]\ntrust_domain = "national.example"\n'
@@ -156,3 +157,51 @@ def test_a_settable_clock_is_as_far_ahead_as_its_file_says(tmp_path: Path) -> No
     assert abs(tells.now_ms() - real.now_ms()) < 10_000
     (tmp_path / "offset").write_text("-3600000")
     assert abs(tells.now_ms() - real.now_ms() + 3_600_000) < 10_000
+
+
+AUTHORITY = """
+[[timestamps.authorities]]
+name = "public"
+url = "https://tsa.example/tsr"
+certificate_file = "tsa/root.pem"
+"""
+
+
+def test_timestamp_authorities_are_tables(tmp_path: Path) -> None:
+    other = AUTHORITY.replace("public", "other") + 'policy = "1.2.840.113549"\n'
+    config = loaded(tmp_path, MINIMAL + AUTHORITY + other)
+    first, second = config.timestamps.authorities
+    assert first.certificate_file == tmp_path / "tsa/root.pem"
+    assert (first.policy, second.policy) == ("", "1.2.840.113549")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        AUTHORITY + AUTHORITY,
+        AUTHORITY.replace("https:", "ldap:"),
+        AUTHORITY.replace('name = "public"', ""),
+        AUTHORITY.replace("public", "Not A Name"),
+        AUTHORITY + 'policy = "any"\n',
+        AUTHORITY + 'colour = "blue"\n',
+    ],
+)
+def test_a_timestamp_authority_must_be_named_whole(tmp_path: Path, text: str) -> None:
+    with pytest.raises(MalformedError) as error:
+        loaded(tmp_path, MINIMAL + text)
+    assert error.value.field.startswith("timestamps.authorities")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "no PEM", "\N{LATIN SMALL LETTER E WITH ACUTE}"]
+)
+def test_certificates_of_authorities_must_be_readable(
+    tmp_path: Path, content: str
+) -> None:
+    config = loaded(tmp_path, MINIMAL + AUTHORITY)
+    with pytest.raises(MalformedError, match=r"root\.pem"):
+        load_authorities(config.timestamps)
+    (tmp_path / "tsa").mkdir()
+    (tmp_path / "tsa/root.pem").write_text(content, encoding="latin-1")
+    with pytest.raises(MalformedError, match=r"root\.pem"):
+        load_authorities(config.timestamps)
