@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import inspect
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
@@ -14,6 +16,7 @@ from onward.core.errors import (
     ForbiddenError,
     MalformedError,
     OnwardError,
+    Reason,
     StateError,
     TooLargeError,
     UnknownError,
@@ -28,9 +31,15 @@ from onward_server.exchange.publishing import (
     Publication,
     Sending,
 )
+from onward_server.exchange.receipts import Logged
 from tests.exchange.test_bundles import explain, trust
 from tests.exchange.test_delivering import publish, state_of, stream
-from tests.exchange.test_submission import acknowledged, transfer, transfer_of
+from tests.exchange.test_submission import (
+    Chain,
+    acknowledged,
+    transfer,
+    transfer_of,
+)
 from tests.support.world import HOTLINE, NEVADA, STATE_POLICE, Party, World
 
 WITHDRAWN = vocabulary_pb2.RETRACTION_REASON_CONSENT_WITHDRAWN
@@ -307,3 +316,72 @@ async def test_a_guard_that_cannot_be_written_takes_no_answer_away(
     assert not world.ledger.directory.entry(STATE_POLICE).active
     with pytest.raises(OnwardError):
         await publish(world)
+
+
+async def passed_on(world: World, chain: Chain, issuer: str, to: str) -> Chain:
+    """Transfers a tip; its new recipient reads it."""
+    child = transfer_of(world, chain, issuer, to)
+    jws = transfer(world, chain, issuer, child)
+    await world.submission.submit(world.caller(issuer), jws, child)
+    message = parse_statement(child.jws).message
+    got = statement_pb2.Received(
+        content_digest=message.referral.content_digest,
+        check=vocabulary_pb2.CONTENT_CHECK_VERIFIED,
+    )
+    parts = world.delivering.content(world.caller(to), message.id)
+    handover = [part async for part in parts][-1]
+    assert isinstance(handover, Logged)
+    received = await world.answer(to, handover.jws, message.id, received=got)
+    read = await world.answer(
+        to, received, message.id, acknowledgment={"reader_role": "watch officer"}
+    )
+    return Chain(message.id, child.jws, received, read)
+
+
+async def withdraw(world: World, chain: Chain) -> None:
+    """The hotline takes a tip back, since consent was withdrawn."""
+    taken_back = {"reason": WITHDRAWN}
+    await world.answer(
+        HOTLINE, chain.referral, chain.referral_id, retraction=taken_back
+    )
+
+
+async def test_a_withdrawal_reaches_a_tip_that_was_passed_on_very_often(
+    world: World,
+) -> None:
+    chain = first = await acknowledged(world)
+    issuer, to = STATE_POLICE, NEVADA
+    limit = sys.getrecursionlimit()
+    for _ in range(60):
+        chain, issuer, to = await passed_on(world, chain, issuer, to), to, issuer
+    sys.setrecursionlimit(_depth() + 60)
+    try:
+        await withdraw(world, first)
+    finally:
+        sys.setrecursionlimit(limit)
+    last = await world.store.referral(chain.referral_id)
+    assert last is not None
+    assert last.erased
+    assert sorted(last.watchers) == sorted([HOTLINE, STATE_POLICE, NEVADA])
+
+
+@pytest.mark.parametrize("erased_before", [False, True])
+async def test_what_was_withdrawn_is_not_transferred_further(
+    world: World, erased_before: bool
+) -> None:
+    first = await acknowledged(world)
+    child = await passed_on(world, first, STATE_POLICE, NEVADA)
+    if erased_before:
+        caller = world.caller(STATE_POLICE)
+        await world.erasing.by_publisher(caller, child.referral_id)
+    await withdraw(world, first)
+    with pytest.raises(StateError) as caught:
+        await passed_on(world, child, NEVADA, STATE_POLICE)
+    assert caught.value.reason == Reason.ERROR_REASON_STATE_FORBIDS
+    assert caught.value.metadata["state"] == "RETRACTED"
+    assert len(await world.store.children(child.referral_id)) == 0
+
+
+def _depth() -> int:
+    """Returns how many calls are open."""
+    return len(inspect.stack(0))

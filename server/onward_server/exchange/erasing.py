@@ -12,6 +12,7 @@ it, is itself a logged statement.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -32,6 +33,7 @@ from onward_server.exchange.receipts import Logged
 from onward_server.storage.contract import Needs, ReferralRow, Store
 
 _SWEEP_AT_ONCE = 200
+_PARENT_RETRACTED = vocabulary_pb2.ERASURE_REASON_PARENT_RETRACTED
 
 _log = structlog.get_logger(__name__)
 
@@ -52,10 +54,17 @@ class ErasureChange:
         return Needs(referrals={self.referral_id})
 
     def plan(self, draft: Draft) -> Sequence[int]:
-        """Logs an ``Erasure``; nothing when it was erased already."""
+        """Logs an ``Erasure``; nothing when it was erased already.
+
+        What was transferred from a retracted referral is transferred no further, from
+        here on.
+        """
         referral = draft.referral(self.referral_id)
         if referral is None:
             raise referral_unknown(self.referral_id)
+        if self.reason == _PARENT_RETRACTED:
+            referral = replace(referral, retracted=True)
+            draft.put_referral(referral)
         if referral.erased:
             return []
         referral = replace(referral, erased=True)
@@ -123,14 +132,25 @@ class Erasing:
         Each referral comes after those that it was transferred into. So whoever is
         interrupted leaves one that ``sweep`` finds, and nothing below it.
         """
-        for child_id in await self._store.children(referral_id):
-            row = await self._store.referral(child_id)
-            if row is None or row.rejected:
-                continue
-            await self.follow(child_id)
-            if not row.erased:
-                reason = vocabulary_pb2.ERASURE_REASON_PARENT_RETRACTED
-                await self._erase(row, reason, self._ledger.exchange)
+        for row in reversed(await self._descendants(referral_id)):
+            if not (row.erased and row.retracted):
+                await self._erase(row, _PARENT_RETRACTED, self._ledger.exchange)
+
+    async def _descendants(self, referral_id: str) -> list[ReferralRow]:
+        """Returns what a referral was transferred into, each before its own children.
+
+        However often a tip was passed on: agencies decide that, and none of them is to
+        keep a retraction from reaching the others.
+        """
+        found: list[ReferralRow] = []
+        waiting = deque([referral_id])
+        while waiting:
+            for child_id in await self._store.children(waiting.popleft()):
+                row = await self._store.referral(child_id)
+                if row is not None and not row.rejected:
+                    found.append(row)
+                    waiting.append(child_id)
+        return found
 
     async def sweep(self) -> int:
         """Erases what is due, and drops uploads that nobody named.
@@ -154,7 +174,10 @@ class Erasing:
             except OnwardError as error:
                 _log.warning("erasing.failed", reason=error.reason_name)
         for parent_id in await self._store.retracted_parents(_SWEEP_AT_ONCE):
-            await self.follow(parent_id)
+            try:
+                await self.follow(parent_id)
+            except OnwardError as error:
+                _log.warning("erasing.failed", reason=error.reason_name)
         before = now - int(self._limits.upload_kept * 1000)
         await self._ledger.write(lambda writer: writer.drop_uploads(before))
         return erased

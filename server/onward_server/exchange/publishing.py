@@ -203,6 +203,14 @@ class Publication:
                     + ("; pass it on with a Transfer" if transferred else ""),
                     field="referral.links",
                 )
+        if parent is not None and parent.retracted:
+            raise StateError(
+                Reason.ERROR_REASON_STATE_FORBIDS,
+                f"{parent.referral_id}, or what it was transferred from, was "
+                "retracted; the tip is not passed on any more",
+                field="referral.links",
+                metadata={"state": "RETRACTED", "event": "transfer"},
+            )
         return parent
 
     def _refusal(
@@ -256,7 +264,8 @@ class Publication:
     ) -> Sequence[int]:
         """Step 10: referral and answer, and a delivery for each recipient."""
         message, body = self.signed.message, self.signed.message.referral
-        watchers = (message.issuer, *(parent.watchers if parent else ()))
+        above = parent.watchers if parent else ()
+        watchers = tuple(dict.fromkeys([message.issuer, *above]))
         log_index = draft.log(self.signed.statement, places=places, watchers=watchers)
         said = draft.say(
             referral_id=message.id, previous=self.signed.statement.digest, **answer

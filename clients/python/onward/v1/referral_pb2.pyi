@@ -817,7 +817,7 @@ class ReferralView(_message.Message):
     test: _builtins.bool
     """Whether it is a test."""
     retracted: _builtins.bool
-    """Whether the publisher retracted it."""
+    """Whether the publisher retracted it, or what it was transferred from was."""
     content_erased: _builtins.bool
     """Whether its content was erased."""
     @_builtins.property
