@@ -39,12 +39,14 @@ class ExchangeProcess:
     Attributes:
         folder: everything of it: ``exchange/`` and one home for each member.
         environment: further environment variables, such as settings.
+        program: what runs it; ``--config`` and the file are added.
     """
 
     folder: Path
     port: int
     enrolment_port: int
     environment: dict[str, str] = field(default_factory=dict)
+    program: Sequence[str | Path] = (BIN / "onward-server", "serve")
     process: subprocess.Popen[bytes] | None = None
     _log: IO[bytes] | None = None
 
@@ -85,7 +87,7 @@ class ExchangeProcess:
         """Starts the process, and waits until its ports answer."""
         self._log = (self.folder / "exchange.log").open("ab")
         self.process = subprocess.Popen(
-            [BIN / "onward-server", "serve", "--config", self.config],
+            [*self.program, "--config", self.config],
             stdout=self._log,
             stderr=self._log,
             env=_environment() | self.environment,
