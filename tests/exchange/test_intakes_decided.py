@@ -295,6 +295,58 @@ async def test_a_duplicate_repeats_no_duplicate(world: World) -> None:
     assert answer.field == "link.same_as_intake_number"
 
 
+MINOR: dict[str, Any] = {
+    "urgency": V.URGENCY_MINOR,
+    "subject_age_group": V.AGE_GROUP_13_17,
+}
+
+
+async def test_a_tip_about_a_minor_does_not_end_behind_one_that_was_withheld(
+    world: World,
+) -> None:
+    adult = await world.register()
+    await world.decide(
+        adult, withholding=withholding(reason=V.WITHHOLD_REASON_VICTIM_DECLINED)
+    )
+    minor = await world.register(**MINOR)
+    answer = await refusal(world, minor, link=repeats(2, adult))
+    assert answer.reason == Reason.ERROR_REASON_STATE_FORBIDS
+    assert answer.field == "link.same_as"
+    assert (await row(world, 2)).state == OPEN
+
+
+async def test_a_tip_about_a_minor_may_repeat_another_one(world: World) -> None:
+    first, second = [await world.register(**MINOR) for _ in range(2)]
+    await world.decide(second, link=repeats(2, first))
+    assert (await row(world, 2)).state == DUPLICATE
+
+
+@pytest.mark.parametrize("taken_back", [False, True])
+async def test_a_tip_of_imminent_danger_repeats_a_referral_that_the_police_have(
+    world: World,
+    taken_back: bool,
+) -> None:
+    sending = world.referral()
+    await world.publishing.publish(world.caller(HOTLINE), sending)
+    referral = parse_statement(sending.jws)
+    if taken_back:
+        error = {"reason": V.RETRACTION_REASON_SENT_IN_ERROR}
+        name = referral.message.id
+        await world.answer(HOTLINE, sending.jws, name, retraction=error)
+    link = statement_pb2.Link(
+        intake_number=1,
+        same_as=referral.digest,
+        same_as_referral_id=referral.message.id,
+    )
+    tip = await world.register(urgency=V.URGENCY_IMMINENT_DANGER)
+    if taken_back:
+        answer = await refusal(world, tip, link=link)
+        assert answer.reason == Reason.ERROR_REASON_STATE_FORBIDS
+    else:
+        await world.decide(tip, link=link)
+        assert (await row(world)).state == DUPLICATE
+
+
 async def test_a_tip_does_not_end_as_the_duplicate_of_a_test(world: World) -> None:
     trial = await world.register(test=True)
     tip = await world.register()

@@ -35,7 +35,11 @@ from onward_server.exchange.directory import Caller
 from onward_server.exchange.draft import Draft
 from onward_server.exchange.intakes import original_entry, require_hotline
 from onward_server.exchange.ledger import Ledger
-from onward_server.exchange.linking import same_intake, same_referral
+from onward_server.exchange.linking import (
+    reached_by,
+    same_intake,
+    same_referral,
+)
 from onward_server.exchange.passing_on import intake_unknown
 from onward_server.exchange.policy import Refusal
 from onward_server.exchange.reading import Reader, Signed
@@ -190,6 +194,15 @@ def _link(decision: Decision, draft: Draft, row: IntakeRow) -> IntakeRow:
             f"intake {row.number} and what it would repeat are not both tests, or both "
             "tips; a test repeats a test, and nothing else does",
             field="link.same_as",
+        )
+    needed = intakes.mandated(row.urgency, row.age_group)
+    if not intakes.may_repeat(needed, reached_by(draft, same)):
+        raise StateError(
+            Reason.ERROR_REASON_STATE_FORBIDS,
+            f"intake {row.number} must go to law enforcement, or child welfare, that "
+            "the tip which it would repeat has not reached and need not; pass it on",
+            field="link.same_as",
+            metadata={"state": intakes.state_name(row.state), "event": "link"},
         )
     return duties.intake_closed(row)
 

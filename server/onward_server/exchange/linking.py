@@ -63,3 +63,18 @@ def same_intake(draft: Draft, message: statement_pb2.Statement) -> IntakeRow:
             metadata={"state": intakes.state_name(row.state)},
         )
     return row
+
+
+def reached_by(draft: Draft, other: IntakeRow | ReferralRow) -> intakes.Reach:
+    """Returns whom a tip that a link names has reached, and who must have it.
+
+    What was retracted has reached nobody: it may never have gone out.
+    """
+    if isinstance(other, IntakeRow):
+        needed = intakes.mandated(other.urgency, other.age_group)
+        return needed | intakes.Reach(other.reached)
+    if other.retracted:
+        return intakes.Reach(0)
+    recipients = (row.recipient for row in draft.deliveries(other.referral_id))
+    members = filter(None, map(draft.member, {*other.watchers, *recipients}))
+    return intakes.reach(member.proto.kind for member in members)

@@ -21,6 +21,8 @@ What a reader may find surprising:
 * A provisional withholding whose review is not made in time opens the intake again. It
   is the exchange's ``Breach`` that does so, so that the log says when.
 * Once passed on, an intake stays so. What was sent is taken back by a ``Retraction``.
+* A tip that somebody must have ends as a duplicate only of one that they must have, or
+  have, as well: nothing that is mandated disappears behind what is not.
 """
 
 from __future__ import annotations
@@ -157,6 +159,16 @@ def mandated(urgency: int, age_group: int) -> Reach:
     if urgency == vocabulary_pb2.URGENCY_IMMINENT_DANGER:
         return Reach.LAW_ENFORCEMENT
     return Reach(0)
+
+
+def may_repeat(needed: Reach, other: Reach) -> bool:
+    """Returns whether a tip may end as a duplicate of another one.
+
+    Args:
+        needed: who must have it; see :func:`mandated`.
+        other: who must have the other one, and whom that has reached.
+    """
+    return not needed & ~other
 
 
 def event_of_referral(state: int, reached: Reach, needed: Reach) -> Event:
