@@ -1,0 +1,232 @@
+"""What a report says: the ten answers, and the files that they become."""
+
+from __future__ import annotations
+
+import csv
+import json
+from base64 import b64encode
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.scribe import timestamp
+from onward.core.audit.report import AuditReport
+from onward.core.audit.sample import draw
+from onward.core.audit.scope import Period
+from onward.core.audit.tables import Answer, Count, Span, spread
+from onward.core.verify import ExitCode, Verdict
+from onward.report import report_dict, sentence_of, write_report
+from onward.report._values import span_text
+from onward.v1 import statement_pb2
+from onward.v1 import vocabulary_pb2 as v
+from tests.support.audits import (
+    BEGIN,
+    DAY,
+    HOTLINE,
+    HOUR,
+    MINUTE,
+    NEVADA,
+    POLICE,
+    Story,
+)
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Story:
+    return Story.begun(tmp_path / "evidence")
+
+
+def answer(report: AuditReport, number: int) -> Answer:
+    return report.answers[number - 1]
+
+
+def count(report: AuditReport, number: int, name: str) -> int:
+    figure = answer(report, number).figures[name]
+    assert isinstance(figure, Count)
+    return figure.value
+
+
+def rows(report: AuditReport, number: int, name: str) -> list[list[Any]]:
+    tables = report_dict(report)["answers"][number - 1]["tables"]  # type: ignore[index]
+    return next(table["rows"] for table in tables if table["name"] == name)
+
+
+def test_tests_count_nowhere(story: Story) -> None:
+    story.register(1)
+    story.register(2, test=True)
+    story.end()
+    report = story.reported()
+    assert count(report, 1, "received") == 1
+    assert count(report, 1, "tests") == 1
+    assert [row[1] for row in rows(report, 1, "tests")] == [2]
+
+
+def test_a_tip_belongs_to_the_period_in_which_it_came_in(story: Story) -> None:
+    story.register(1)
+    story.end()
+    received = BEGIN - MINUTE
+    for begin, end, expected in (
+        (received, received + 1, 1),
+        (received + 1, received + DAY, 0),
+        (received - DAY, received, 0),
+    ):
+        report = story.reported(period=Period(begin, end))
+        assert count(report, 1, "received") == expected
+
+
+def test_a_late_referral_names_who_held_it(story: Story) -> None:
+    """As sample tip 7: received, and delivered on day 41."""
+    received = BEGIN - 41 * DAY
+    intake = story.register(7, received_time=timestamp(received))
+    due = received + 24 * HOUR
+    story.alarm(intake, due)
+    referred = story.refer(intake=intake)
+    referred.receive()
+    story.end()
+    report = story.reported()
+    assert report.exit_code is ExitCode.PROVEN
+    (late,) = rows(report, 2, "breaches")
+    assert late[0] == f"{HOTLINE}#7"
+    assert late[1] == "pass on"
+    assert late[3:5] == ["national-hotline", "publisher"]
+    median = answer(report, 2).figures["median"]
+    assert isinstance(median, Span)
+    assert median.ms // DAY == 41
+    assert answer(report, 2).attention
+
+
+def test_a_tip_about_a_minor_that_was_withheld_calls_for_attention(
+    story: Story,
+) -> None:
+    intake = story.register(1, urgency=v.URGENCY_MINOR, age=v.AGE_GROUP_13_17)
+    story.withhold(intake)
+    story.end()
+    report = story.reported()
+    assert count(report, 4, "mandated") == count(report, 4, "withheld") == 1
+    assert answer(report, 4).attention
+
+
+def test_a_third_partys_tip_withheld_for_want_of_consent_calls_for_attention(
+    story: Story,
+) -> None:
+    story.withhold(story.register(1), reason=v.WITHHOLD_REASON_VICTIM_DECLINED)
+    story.withhold(story.register(2))
+    story.end()
+    report = story.reported()
+    assert count(report, 3, "withheld") == 2
+    assert count(report, 3, "consent") == 1
+    assert answer(report, 3).attention
+    assert ["victim declined", 1] in rows(report, 3, "third-party-reasons")
+    assert ["shift supervisor", 2] in rows(report, 3, "third-party-approvers")
+
+
+def test_a_declined_referral_that_nobody_took_over_has_no_owner(story: Story) -> None:
+    referred = story.refer(intake=story.register(1))
+    acknowledged = referred.acknowledge(referred.receive())
+    body = statement_pb2.Decline(reason=v.DECLINE_REASON_NO_CAPACITY)
+    referred.answers(POLICE, acknowledged, decline=body)
+    referred.moved(POLICE, v.DELIVERY_STATE_DECLINED)
+    story.end()
+    report = story.reported()
+    assert count(report, 9, "orphans") == 1
+    assert answer(report, 9).attention
+
+
+def test_a_referral_judged_by_no_policy_in_force_is_not_proven(story: Story) -> None:
+    story.policy = bytes(32)
+    story.refer(intake=story.register(1))
+    story.end()
+    report = story.reported()
+    assert answer(report, 8).verdict is Verdict.NOT_PROVEN
+    assert report.exit_code is ExitCode.NOT_PROVEN
+
+
+def test_a_hotlines_referral_without_a_tip_is_listed(story: Story) -> None:
+    referred = story.refer()
+    story.end()
+    report = story.reported()
+    (row,) = rows(report, 1, "referrals-without-intake")
+    assert row[0] == referred.referral.id
+    assert answer(report, 1).attention
+
+
+def test_what_waits_for_a_reader_names_its_holder(story: Story) -> None:
+    first = story.refer(POLICE, intake=story.register(1))
+    first.receive()
+    story.refer(NEVADA, intake=story.register(2))
+    story.end()
+    report = story.reported()
+    assert count(report, 6, "unread") == 2
+    assert ["exchange", 1] in rows(report, 6, "unread-by-holder")
+    assert ["recipient", 1] in rows(report, 6, "unread-by-holder")
+
+
+def test_hostile_text_stays_text(story: Story, tmp_path: Path) -> None:
+    story.withhold(story.register(1), approver_role="=HYPERLINK(1) <script>x</script>")
+    story.end()
+    write_report(story.reported(), tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    with (tmp_path / "intakes.csv").open(newline="") as file:
+        (_, row) = csv.reader(file)
+    assert any(cell.startswith("'=HYPERLINK") for cell in row)
+
+
+def test_the_page_needs_nothing_from_elsewhere_and_allows_nothing(
+    story: Story, tmp_path: Path
+) -> None:
+    story.register(1)
+    story.end()
+    write_report(story.reported(), tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "default-src &#39;none&#39;" in page
+    style = page.partition("<style>")[2].partition("</style>")[0]
+    digest = sha256(style.encode()).digest()
+    assert b64encode(digest).decode() in page
+    assert " src=" not in page
+    assert " style=" not in page
+    assert page.count("<h2") == 12
+    data = json.loads((tmp_path / "report.json").read_text())
+    assert [item["question"] for item in data["answers"]] == list(range(1, 11))
+    assert data["verdict"] == "PROVEN"
+
+
+def test_each_sentence_has_its_figures(story: Story) -> None:
+    story.end()
+    sentences = [sentence_of(item) for item in story.reported().answers]
+    assert all("{" not in sentence for sentence in sentences)
+    assert sentences[0].startswith("0 tips were received")
+
+
+def test_a_sample_can_be_drawn_again_and_a_larger_one_begins_with_it() -> None:
+    names = [f"{number:04}" for number in range(1000)]
+    first = draw(names, 5, "seed")
+    assert first == draw(reversed(names), 5, "seed")
+    assert draw(names, 20, "seed")[:5] == first
+    assert draw(names, 5, "another seed") != first
+    lots = sorted(names, key=lambda name: sha256(f"seed\0{name}".encode()).digest())
+    assert first == lots[:5]
+
+
+@pytest.mark.parametrize(
+    ("times", "median", "ninetieth"),
+    [([5], 5, 5), ([1, 2], 1, 2), (list(range(1, 11)), 5, 9), ([3, 1, 2], 2, 3)],
+)
+def test_percentiles_are_of_the_nearest_rank(
+    times: list[int], median: int, ninetieth: int
+) -> None:
+    _, middle, high, most = spread("x", times)
+    assert [getattr(cell, "ms", None) for cell in (middle, high, most)] == [
+        median,
+        ninetieth,
+        max(times),
+    ]
+
+
+def test_lengths_of_time_have_two_units() -> None:
+    assert span_text(0) == "0 s"
+    assert span_text(2 * HOUR + 14 * MINUTE + 3000) == "2 h 14 min"
+    assert span_text(41 * DAY + 5000) == "41 d"
