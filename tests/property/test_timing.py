@@ -30,7 +30,7 @@ MEMBERS = (HOTLINE, OHIO)
 
 
 _HONEST = st.just(timedelta(0))
-_JUMPING = st.sampled_from([-72, -1, 0, 0, 0, 1, 72]).map(lambda n: timedelta(hours=n))
+_JUMPING = st.sampled_from([-720, -1, 0, 1, 720]).map(lambda n: timedelta(hours=n))
 
 
 @dataclass
@@ -128,7 +128,7 @@ def test_no_honest_statement_is_contradicted(data: st.DataObject, steps: int) ->
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.data(), st.integers(1, 30))
+@given(st.data(), st.integers(10, 30))
 def test_whatever_the_exchanges_clock_says_others_bound_it_and_blame_nobody_else(
     data: st.DataObject, steps: int
 ) -> None:
