@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 import typer
 
-from onward.cli import _answer, _program, words
+from onward.cli import _answer, _monitor, _program, words
 from onward.cli import main as member_cli
 from onward.cli._errors import EXITS
 from onward.cli.exits import Exit
@@ -185,6 +185,11 @@ def _programs() -> str:
             facts,
             "That of a program of `alerts`:",
             alert_facts,
+            _plain(_monitor.__doc__).partition("\n\n")[2],
+            _table(
+                ("variable", "says"),
+                [(f"`{name}`", says) for name, says in _monitor.FACTS.items()],
+            ).strip(),
             _plain(_answer.__doc__)
             .partition("\n\n")[2]
             .replace("`Answer`", "this table"),

@@ -200,12 +200,13 @@ async def test_a_smaller_log_with_another_history_is_a_fork(
     assert (done.finding.evidence / "first").read_text() == first
 
 
+@pytest.mark.parametrize("missing", ["tile/0/001.p/94", "tile/entries/001.p/94"])
 async def test_a_checkpoint_counts_as_soon_as_it_is_seen(
-    monitor: Monitor, log: ServedLog
+    monitor: Monitor, log: ServedLog, missing: str
 ) -> None:
     await monitor.round()
     log.grow(50)
-    log.tamper["tile/entries/001.p/94"] = lambda _: None
+    log.tamper[missing] = lambda _: None
     assert condition(await monitor.round()) is Condition.BAD_TILE
     log.entries = log.entries[:340]
     assert condition(await monitor.round()) is Condition.SHRUNK
