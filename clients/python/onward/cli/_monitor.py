@@ -1,8 +1,8 @@
 """Following a log: round after round, and telling what changes.
 
-A program of ``monitor`` runs once for each condition, also over restarts. Standard input
-is what was found, as JSON; what it prints is not read. After another exit code than 0
-it runs again in each round. Its environment:
+A program of ``monitor`` runs once for each condition, also over restarts. Standard
+input is what was found, as JSON; what it prints is not read. After another exit code
+than 0 it runs again in each round. Its environment:
 """
 
 from __future__ import annotations
