@@ -23,7 +23,7 @@ from onward_server.rotation import waiting_file
 from onward_server.storage.contract import CheckpointRow, Store
 from onward_server.storage.sqlite import open_sqlite
 
-_RESTORE: Final = "restore a sound copy, as docs/how-to/backup.md says"
+_RESTORE: Final = "restore a sound copy, as docs/how-to/restore.md says"
 
 
 async def check_log(config: Config, clock: Clock) -> AsyncIterator[Finding]:
@@ -116,6 +116,12 @@ async def _guard(
             f"{path} holds nothing: an old copy of the database would not be noticed",
             "start the exchange once, after you have made sure that the database is "
             "the newest one",
+        )
+    if last.successor:
+        return problem(
+            subject,
+            f"the log was retired at size {last.size:,}; {last.successor} goes on",
+            "start the exchange in the folder of that log",
         )
     if head.size < last.size:
         return problem(
