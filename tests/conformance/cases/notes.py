@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from hashlib import sha256
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from onward.core.checkpoints import Checkpoint
-from onward.core.notes import Cosigner, NoteSigner, Signature, parse_note
+from onward.core.notes import (
+    Cosigner,
+    MlDsaCosigner,
+    Note,
+    NoteSigner,
+    Signature,
+    parse_note,
+)
 from onward.core.tlog_proof import TlogProof
-from tests.conformance.case import Case, base64
+from tests.conformance.case import VECTORS, Case, base64
 from tests.naive_merkle import NaiveTree, entries
 
 _ORIGIN = "national.example/log"
@@ -27,6 +36,11 @@ _LOG = NoteSigner(_ORIGIN, _key(_ORIGIN))
 _OTHER = NoteSigner("other.example/log", _key("other.example/log"))
 _NAMESAKE = NoteSigner(_ORIGIN, _key("somebody else"))
 _WITNESSES = [Cosigner(f"w{n}.example", _key(f"w{n}.example")) for n in (1, 2, 3)]
+_ML_DSA = MlDsaCosigner(
+    _ORIGIN, MLDSA44PrivateKey.from_seed_bytes(sha256(b"note ml-dsa").digest())
+)
+_Signer = NoteSigner | Cosigner | MlDsaCosigner
+_UNTRUSTED = "NOTE_UNTRUSTED"
 _TREE = NaiveTree(entries(12))
 _CHECKPOINT = Checkpoint(_ORIGIN, 12, _TREE.root(12))
 _NOTE = parse_note(_CHECKPOINT.sign(_LOG))
@@ -36,12 +50,13 @@ def cases() -> Iterator[Case]:
     """Yields the vectors."""
     yield from _notes()
     yield from _notes_fail()
+    yield from _ml_dsa()
     yield from _proofs()
     yield from _proofs_fail()
     yield from _tiles()
 
 
-def _vkeys(*keys: NoteSigner | Cosigner) -> list[str]:
+def _vkeys(*keys: _Signer) -> list[str]:
     return [key.vkey.format() for key in keys]
 
 
@@ -196,6 +211,42 @@ def _proof(note: str, **changes: object) -> str:
     parts: dict[str, object] = {"index": 5, "path": tuple(_TREE.inclusion(5, 12))}
     parts |= changes
     return TlogProof(checkpoint_note=note, **parts).format()  # type: ignore[arg-type]
+
+
+def _ml_dsa() -> Iterator[Case]:
+    """Yields the vectors of the second signature of a log (type 06)."""
+    line = _kept()
+    both = _NOTE.with_signatures(line).format()
+    alone = Note(_NOTE.text, (line,)).format()
+    time = Signature(line.name, line.key_id, (7).to_bytes(8, "big") + line.value[8:])
+    moved = both.replace("\n12\n", "\n13\n")
+
+    def case(name: str, why: str, note: str, error: str, *keys: _Signer) -> Case:
+        request = {"note": note, "vkeys": _vkeys(*keys)}
+        return Case("note", f"ml-dsa-{name}", why, request, error)
+
+    why = "The log's signatures with Ed25519 and with ML-DSA-44, which states no time."
+    yield case("both", why, both, "", _LOG, _ML_DSA)
+    yield case("alone", "ML-DSA-44 without Ed25519.", alone, "", _ML_DSA)
+    why = "The key of type 06 is not listed: its signature is ignored."
+    flipped = _NOTE.with_signatures(_flipped(line)).format()
+    yield case("unknown", why, flipped, "", _LOG)
+    why = "One bit of the ML-DSA-44 signature was changed, and its key is listed."
+    yield case("changed", why, flipped, _UNTRUSTED, _LOG, _ML_DSA)
+    why = "The time in the line is signed: it cannot be stated later."
+    stated = Note(_NOTE.text, (time,)).format()
+    yield case("time-added", why, stated, _UNTRUSTED, _ML_DSA)
+    why = "The size was changed after signing; only the key of type 06 is listed."
+    yield case("size-changed", why, moved, _UNTRUSTED, _ML_DSA)
+
+
+def _kept() -> Signature:
+    """Returns the line of the vector that is there: it is never made the same twice."""
+    file = VECTORS / "note" / "ml-dsa-alone" / "request.json"
+    if file.exists():
+        (line,) = parse_note(json.loads(file.read_text())["note"]).signatures
+        return line
+    return _ML_DSA.sign(_NOTE.text)
 
 
 def _proofs() -> Iterator[Case]:
