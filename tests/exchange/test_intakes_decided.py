@@ -116,6 +116,23 @@ async def test_a_review_that_is_missed_opens_the_tip_again(world: World) -> None
     assert (await row(world)).state == WITHHELD
 
 
+async def test_a_review_that_is_over_when_it_is_stated_gives_no_more_time(
+    world: World,
+) -> None:
+    intake = await world.register()
+    body = withholding(
+        reason=V.WITHHOLD_REASON_SAFETY_RISK,
+        review_time=to_timestamp(world.clock.ms + 1000),
+    )
+    signed = world.sign(HOTLINE, previous=intake.digest, withholding=body)
+    world.clock.advance(1)
+    with pytest.raises(MalformedError) as caught:
+        await world.deciding.decide(world.caller(HOTLINE), signed.jws)
+    assert caught.value.reason == Reason.ERROR_REASON_TIME_IMPLAUSIBLE
+    assert caught.value.field == "withholding.review_time"
+    assert (await row(world)).state == OPEN
+
+
 async def test_a_withholding_that_the_policy_forbids_is_logged_with_its_refusal(
     world: World,
 ) -> None:

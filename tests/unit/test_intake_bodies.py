@@ -145,7 +145,9 @@ def test_what_an_intake_may_be(fields: dict[str, Any]) -> None:
     [
         ({"number": 0}, "number"),
         ({"number": -1}, "number"),
+        ({"number": 2**53}, "number"),
         ({"number_in_jurisdiction": 0}, "number_in_jurisdiction"),
+        ({"number_in_jurisdiction": 2**53}, "number_in_jurisdiction"),
         ({"urgency": 0}, "urgency"),
         ({"channel": 0}, "channel"),
         ({"reporter_type": 0}, "reporter_type"),

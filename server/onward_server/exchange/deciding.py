@@ -166,8 +166,19 @@ class Decision:
 
 
 def _withhold(decision: Decision, draft: Draft, row: IntakeRow) -> IntakeRow:
-    """Withheld: it is decided again when a review is stated, and not before."""
+    """Withheld: it is decided again when a review is stated, and not before.
+
+    A review that is over when it is stated would be nothing but a new deadline.
+    """
     review_ms = timestamp_ms(decision.signed.message.withholding.review_time)
+    if 0 < review_ms <= draft.now_ms:
+        error = MalformedError(
+            f"review_time {to_datetime(review_ms).isoformat()} is over already; state "
+            "when it is decided again",
+            field="withholding.review_time",
+        )
+        error.reason = Reason.ERROR_REASON_TIME_IMPLAUSIBLE
+        raise error
     return duties.intake_withheld(row, review_ms, draft.now_ms)
 
 

@@ -18,6 +18,8 @@ from onward.v1 import statement_pb2, vocabulary_pb2
 MAX_TEXT: Final = 200
 MAX_SHORT_TEXT: Final = 64
 DIGEST_SIZE: Final = 32
+MAX_NUMBER: Final = 2**53 - 1
+"""The largest number that every reader of JSON keeps as it is (RFC 8259 section 6)."""
 
 _COUNTY: Final = re.compile(r"[0-9]{5}")
 _NEEDS_REASON: Final = frozenset(
@@ -40,6 +42,7 @@ def known_enum(body: object, name: str, path: str) -> None:
 def number(value: int, field: str) -> None:
     """Requires a number that counts from 1 on."""
     require(value >= 1, field, "is 1 or more")
+    require(value <= MAX_NUMBER, field, f"is at most {MAX_NUMBER}")
 
 
 def text(value: str, field: str, limit: int = MAX_TEXT) -> None:

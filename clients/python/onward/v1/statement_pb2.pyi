@@ -455,6 +455,7 @@ class Intake(_message.Message):
     number: _builtins.int
     """Required. One more than the number of the hotline's intake before. The first may
     be any number from 1 on: a hotline goes on counting where it stands when it joins.
+    At most 2^53 - 1.
     """
     number_in_jurisdiction: _builtins.int
     """Required. One more than that of the hotline's intake before with the same
@@ -545,8 +546,9 @@ class Withholding(_message.Message):
     @_builtins.property
     def review_time(self) -> _timestamp_pb2.Timestamp:
         """Required for `CONSENT_PENDING`, `SAFETY_RISK`, `INSUFFICIENT_LOCATION` and
-        `DECONFLICTION_HOLD`, optional for others: when it is decided again, at most 180
-        days after `made_time`. From then on the intake is open again.
+        `DECONFLICTION_HOLD`, optional for others: when it is decided again, later than it
+        is logged and at most 180 days after `made_time`. From then on the intake is open
+        again.
         """
 
     def __init__(
