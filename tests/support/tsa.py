@@ -52,6 +52,7 @@ class TimestampAuthority:
         name: its name.
         begin: from when its signer's certificate is valid.
         end: until when.
+        chain: whether tokens bring the root's certificate too.
         usages: what that certificate is for.
         critical: whether that is critical.
 
@@ -70,13 +71,15 @@ class TimestampAuthority:
         end: datetime = END,
         usages: Sequence[x509.ObjectIdentifier] = (ExtendedKeyUsageOID.TIME_STAMPING,),
         critical: bool = True,
+        chain: bool = False,
     ) -> None:
         self.root_file = folder / "root.pem"
         self.requests: list[bytes] = []
         self.broken: bytes | None = None
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "tsa.cnf").write_text(_CONFIGURATION)
+        certificates = "certs = root.pem\n" if chain else ""
+        (folder / "tsa.cnf").write_text(_CONFIGURATION + certificates)
         (folder / "serial").write_text("01")
         root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
         root_name, signer = _name(f"{name} Root"), _name(name)

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_pem_x509_certificate
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,6 +70,25 @@ def test_a_policy_can_be_asked_for(authority: TimestampAuthority) -> None:
     token = parse_response(answer)
     token.verify(TEXT, trust(authority), policy=OTHER_POLICY)
     assert "policy" in refusal(token.data, trust(authority), policy=POLICY)
+
+
+def test_certificates_may_come_in_any_order(tmp_path: Path) -> None:
+    authority = TimestampAuthority(tmp_path, chain=True)
+    answer = authority.reply(timestamp_request(TEXT, 1))
+    root, signer = (
+        load_pem_x509_certificate((tmp_path / name).read_bytes()).public_bytes(
+            Encoding.DER
+        )
+        for name in ("root.pem", "signer.pem")
+    )
+    found = signer + root if signer + root in answer else root + signer
+    tokens = {
+        parse_response(answer.replace(found, order)).data
+        for order in (signer + root, root + signer)
+    }
+    (token,) = tokens
+    Token.parse(token).verify(TEXT, trust(authority))
+    assert authority.accepts(token, TEXT)
 
 
 def test_a_refusal_is_no_token(authority: TimestampAuthority) -> None:
@@ -162,6 +183,24 @@ def test_no_byte_of_what_is_signed_can_be_another(
         accepted.append(place)
     # What is left are names of algorithms outside of the signed bytes.
     assert len(accepted) < len(token) / 50
+
+
+@given(st.data())
+def test_an_answer_that_was_altered_is_refused_or_holds(
+    authority: TimestampAuthority, token: bytes, data: st.DataObject
+) -> None:
+    answer = bytearray(b"\x30\x82\x00\x00\x30\x03\x02\x01\x00" + token)
+    answer[2:4] = (len(answer) - 4).to_bytes(2, "big")
+    assert parse_response(bytes(answer)).data == token
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(answer) - 1))
+        answer[place] = data.draw(st.integers(0, 255))
+    end = data.draw(st.integers(0, len(answer)))
+    try:
+        found = parse_response(bytes(answer[:end]))
+        assert found.verify(TEXT, trust(authority)) == NOON + timedelta(seconds=2)
+    except OnwardError:
+        pass
 
 
 @given(st.binary(max_size=64))

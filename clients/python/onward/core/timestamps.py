@@ -21,6 +21,7 @@ import rfc3161_client as rfc3161
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from onward.core import _der
 from onward.core.errors import MalformedError, Reason, TooLargeError, VerificationError
 
 MAX_TOKEN_SIZE: Final = 64 * 1024
@@ -34,7 +35,6 @@ _STATUSES: Final = frozenset({0, 1})
 _SECOND: Final = timedelta(seconds=1)
 
 _USAGE: Final = x509.ExtendedKeyUsage
-_BOOLEAN, _INTEGER, _OCTETS, _IDENTIFIER, _SEQUENCE = 0x01, 0x02, 0x04, 0x06, 0x30
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Token:
                 without that signer's certificate.
         """
         # An answer that grants it is what the library reads.
-        response = _read(_der(_SEQUENCE, _GRANTED, data))
+        response = _read(_der.encode(_der.SEQUENCE, _GRANTED, data))
         try:
             info, signed = response.tst_info, response.signed_data
             brought = [*map(x509.load_der_x509_certificate, signed.certificates)]
@@ -205,25 +205,28 @@ def timestamp_request(text: str, nonce: int, policy: str = "") -> bytes:
         policy: the OID of the policy that is asked for, such as ``1.2.840.1``; empty
             for the authority's own.
     """
-    digest = _der(_OCTETS, sha256(text.encode()).digest())
-    return _der(
-        _SEQUENCE,
-        _integer(1),
-        _der(_SEQUENCE, _SHA256_ALGORITHM, digest),
-        _identifier(policy) if policy else b"",
-        _integer(nonce),
-        _der(_BOOLEAN, b"\xff"),
+    digest = _der.encode(_der.OCTETS, sha256(text.encode()).digest())
+    return _der.encode(
+        _der.SEQUENCE,
+        _der.integer(1),
+        _der.encode(_der.SEQUENCE, _SHA256_ALGORITHM, digest),
+        _der.identifier(policy) if policy else b"",
+        _der.integer(nonce),
+        _der.encode(_der.BOOLEAN, b"\xff"),
     )
 
 
 def parse_response(data: bytes) -> Token:
     """Returns the token of a ``TimeStampResp`` (RFC 3161 2.4.2).
 
+    Certificates that are not in the order of DER are put in that order, as many
+    authorities do not. They are no part of what is signed.
+
     Raises:
         TooLargeError: over :data:`MAX_TOKEN_SIZE`.
-        MalformedError: not strict DER, or the authority did not grant it.
+        MalformedError: not strict DER otherwise, or the authority did not grant it.
     """
-    response = _read(data)
+    response = _read(_in_order(data))
     if response.status not in _STATUSES:
         raise MalformedError(
             f"the authority refused: its answer has the status {response.status}"
@@ -233,6 +236,22 @@ def parse_response(data: bytes) -> Token:
     except ValueError:
         raise MalformedError("the authority's answer has no token") from None
     return Token.parse(token)
+
+
+def _in_order(answer: bytes) -> bytes:
+    """Returns an answer with its certificates as DER orders a set (X.690 11.6)."""
+    try:
+        (response,) = _der.elements(answer, 0, len(answer))
+        _, token = _der.elements(answer, response.content, response.end)
+        _, wrapped = _der.elements(answer, token.content, token.end)
+        (signed,) = _der.elements(answer, wrapped.content, wrapped.end)
+        fields = _der.elements(answer, signed.content, signed.end)
+        (brought,) = (field for field in fields if field.tag == _der.FIRST)
+        found = _der.elements(answer, brought.content, brought.end)
+        certificates = sorted(answer[item.begin : item.end] for item in found)
+    except ValueError:
+        return answer  # which is for the library to refuse
+    return b"".join([answer[: brought.content], *certificates, answer[brought.end :]])
 
 
 def _read(data: bytes) -> rfc3161.TimeStampResponse:
@@ -259,33 +278,6 @@ def _common_name(name: x509.Name) -> str:
     """Returns a name for people."""
     common = name.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(common[0].value) if common else name.rfc4514_string()
-
-
-def _integer(value: int) -> bytes:
-    return _der(_INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big"))
-
-
-def _identifier(dotted: str) -> bytes:
-    """Returns an object identifier (X.690 8.19)."""
-    first, second, *rest = map(int, dotted.split("."))
-    return _der(_IDENTIFIER, *map(_base_128, (first * 40 + second, *rest)))
-
-
-def _base_128(value: int) -> bytes:
-    groups = [value & 0x7F]
-    while value := value >> 7:
-        groups.append(0x80 | value & 0x7F)
-    return bytes(reversed(groups))
-
-
-def _der(tag: int, *parts: bytes) -> bytes:
-    """Returns a value with its tag and length (X.690 10.1)."""
-    value = b"".join(parts)
-    size = len(value)
-    if size < 0x80:  # noqa: PLR2004 - the short form ends here
-        return bytes([tag, size]) + value
-    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes([tag, 0x80 | len(length)]) + length + value
 
 
 def _untrusted(why: str) -> VerificationError:
