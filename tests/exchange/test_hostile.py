@@ -382,6 +382,15 @@ async def test_what_was_withdrawn_is_not_transferred_further(
     assert len(await world.store.children(child.referral_id)) == 0
 
 
+async def test_a_tip_does_not_leave_the_figures_as_a_test(world: World) -> None:
+    chain = await acknowledged(world)
+    child = transfer_of(world, chain, STATE_POLICE, NEVADA, test=True)
+    jws = transfer(world, chain, STATE_POLICE, child)
+    with pytest.raises(MalformedError) as caught:
+        await world.submission.submit(world.caller(STATE_POLICE), jws, child)
+    assert caught.value.field == "referral.test"
+
+
 def _depth() -> int:
     """Returns how many calls are open."""
     return len(inspect.stack(0))

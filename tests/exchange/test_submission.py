@@ -6,6 +6,7 @@ import json
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -65,7 +66,9 @@ async def acknowledged(world: World, recipient: str = STATE_POLICE) -> Chain:
     return Chain(message.id, done.referral.jws, got, read)
 
 
-def transfer_of(world: World, chain: Chain, issuer: str, to: str) -> Sending:
+def transfer_of(
+    world: World, chain: Chain, issuer: str, to: str, **fields: Any
+) -> Sending:
     """Returns a child referral that passes a chain on."""
     return world.referral(
         issuer,
@@ -78,6 +81,7 @@ def transfer_of(world: World, chain: Chain, issuer: str, to: str) -> Sending:
                 referral_digest=statement_digest(chain.referral),
             )
         ],
+        **fields,
     )
 
 

@@ -203,7 +203,13 @@ class Publication:
                     + ("; pass it on with a Transfer" if transferred else ""),
                     field="referral.links",
                 )
-        if parent is not None and parent.retracted:
+        if parent is not None:
+            self._check_parent(parent)
+        return parent
+
+    def _check_parent(self, parent: ReferralRow) -> None:
+        """A tip is transferred until it is retracted, and stays a tip, or a test."""
+        if parent.retracted:
             raise StateError(
                 Reason.ERROR_REASON_STATE_FORBIDS,
                 f"{parent.referral_id}, or what it was transferred from, was "
@@ -211,7 +217,11 @@ class Publication:
                 field="referral.links",
                 metadata={"state": "RETRACTED", "event": "transfer"},
             )
-        return parent
+        if parent.test != self.signed.message.referral.test:
+            raise MalformedError(
+                "a test is transferred as a test, and nothing else is",
+                field="referral.test",
+            )
 
     def _refusal(
         self, draft: Draft, recipients: Sequence[MemberEntry]
