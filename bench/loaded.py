@@ -1,0 +1,192 @@
+"""A year at national scale, loaded into a real exchange and reported by an auditor.
+
+The exchange is one that ``onward-server init`` makes. Its members do in a few minutes
+what they did in a year that ends today. Then it is served as always, an auditor enrols,
+and ``onward report`` downloads all of it, verifies it, and answers the ten questions.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from bench.domain import open_domain
+from bench.exchange import SERVE
+from bench.figures import MIB, Figure
+from bench.mix import auditor, members, tips
+from bench.national import National
+from bench.processes import free_address, serving
+from bench.rounds import QUICK, Plan
+from bench.scribe import DOMAIN
+from bench.spent import Spent
+from bench.stage import Stage
+from bench.stories import DAY, Stories
+from onward.client import Client
+from onward.enroll import enroll
+from onward.home import Home
+from onward_server.bootstrap import OPERATOR_HOME, Founding, found
+from onward_server.config import Config, load
+from onward_server.exchange.clock import SystemClock, system_entropy
+from onward_server.renewal import renew_operator_certificate, renew_server_certificate
+
+INTAKES: Final = 50_000
+QUICK_INTAKES: Final = 2_000
+SEED: Final = 2026
+
+ONWARD: Final = (sys.executable, "-m", "onward")
+"""The command that members use."""
+
+_OPERATOR: Final = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """How much happens, and when.
+
+    Attributes:
+        intakes: tips that come in.
+        days: over so many days, the last of which was yesterday.
+        seed: decides all of it.
+    """
+
+    intakes: int
+    days: int = 365
+    seed: int = SEED
+
+    @property
+    def begin_ms(self) -> int:
+        """When the first day begins."""
+        today = SystemClock().now_ms() // DAY * DAY
+        return today - self.days * DAY
+
+    @property
+    def period(self) -> tuple[str, ...]:
+        """The options with which a report is about these days."""
+        last = self.begin_ms + (self.days - 1) * DAY
+        return "--from", _day(self.begin_ms), "--to", _day(last)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An exchange at which much has happened; it does not run.
+
+    Attributes:
+        folder: where it is.
+        entries: how many its log has.
+        seconds: how long loading took.
+    """
+
+    folder: Path
+    config_file: Path
+    config: Config
+    entries: int
+    seconds: float
+
+
+async def measure_loaded(_: Stage, plan: Plan) -> list[Figure]:
+    """How long ``onward report`` takes at a loaded exchange, and how much memory."""
+    span = Span(QUICK_INTAKES if plan is QUICK else INTAKES)
+    with TemporaryDirectory(prefix="onward-loaded-") as temporary:
+        place = Path(temporary)
+        loaded = await load_year(place / "exchange", span)
+        report = ("report", "--jurisdiction", "US", *span.period)
+        evidence = ("--evidence", place / "evidence", "--out", place / "out")
+        async with audited(loaded, place) as home:
+            command = (*ONWARD, *report, *evidence, "--home", home.path)
+            whole = await Spent.by(*command)
+        again = [
+            await Spent.by(*command, "--offline")
+            for _ in range(1 if plan is QUICK else 3)
+        ]
+    return _figures(span, loaded, whole, again)
+
+
+async def load_year(folder: Path, span: Span) -> Loaded:
+    """Makes an exchange, and has its members do what they do in a year.
+
+    Args:
+        folder: where to; must not exist.
+        span: how much, and when.
+
+    Raises:
+        ExceptionGroup: the exchange refused what it should not have refused.
+    """
+    begun, present = time.monotonic(), SystemClock()
+    clock = Stories(span.begin_ms - DAY)
+    listen, enrolment = free_address(), free_address()
+    founding = Founding(folder, DOMAIN, listen=listen, enrolment_listen=enrolment)
+    founded = await found(founding, clock, system_entropy)
+    config = load(founded.config_file, {})
+    async with open_domain(config, clock) as domain:
+        joined = [await domain.enrol(founded.operator, item) for item in members()]
+        florida = await domain.enrol(
+            founded.operator, auditor("florida-inspector", "US-FL")
+        )
+        parties = {member.name: member for member in joined}
+        nation = National(domain, clock, parties, span.seed)
+        luck = Random(span.seed)  # noqa: S311 - a year that can be told again
+        await clock.until(
+            present.now_ms(),
+            domain,
+            nation.work(tips(luck, span.intakes, span.begin_ms, span.days)),
+            nation.sweep(),
+            nation.look(florida),
+            nation.count(_tell),
+        )
+        entries = domain.ledger.head().size
+    renew_server_certificate(config, (), present)
+    operator_home = folder / OPERATOR_HOME
+    renew_operator_certificate(config, _OPERATOR, operator_home, present)
+    seconds = time.monotonic() - begun
+    return Loaded(folder, founded.config_file, config, entries, seconds)
+
+
+@asynccontextmanager
+async def audited(loaded: Loaded, place: Path) -> AsyncIterator[Home]:
+    """Serves a loaded exchange while the block runs; yields an auditor's home.
+
+    Args:
+        loaded: the exchange.
+        place: a folder for the home and the server's log.
+    """
+    command = (*SERVE, "--config", loaded.config_file)
+    address = loaded.config.api.listen
+    with serving(command, address, place / "exchange.log"):
+        async with Client.open(loaded.folder / OPERATOR_HOME) as operator:
+            wanted = auditor("inspector-general", "*")
+            added = await operator.admin.add_member(wanted)
+        yield await enroll(added.token, place / "auditor")
+
+
+def _figures(
+    span: Span, loaded: Loaded, whole: Spent, again: Sequence[Spent]
+) -> list[Figure]:
+    """Returns the lines of the report."""
+    name = f"{span.intakes:,} tips, {loaded.entries:,} log entries"
+    rate = loaded.entries / loaded.seconds
+    memory = [spent.memory / MIB for spent in again]
+    return [
+        Figure.alone(f"loading {name}", "s", [loaded.seconds]),
+        Figure.alone("entries loaded", "1/s", [rate]),
+        Figure.alone("report with its download", "s", [whole.seconds]),
+        Figure.alone("its memory, all processes", "MiB", [whole.memory / MIB]),
+        Figure.alone("report offline", "s", [spent.seconds for spent in again]),
+        Figure.alone("its memory, all processes", "MiB", memory),
+    ]
+
+
+def _tell(now_ms: int, entries: int) -> None:
+    """Shows how far loading is."""
+    print(f"{_day(now_ms)}: {entries:,} log entries", file=sys.stderr, flush=True)
+
+
+def _day(ms: int) -> str:
+    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d}"
