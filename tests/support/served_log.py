@@ -146,8 +146,9 @@ def serving(log: ServedLog) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            data = None if log.down else log.answer(self.path.removeprefix("/"))
-            self.send_response(503 if log.down else 404 if data is None else 200)
+            down = log.down
+            data = None if down else log.answer(self.path.removeprefix("/"))
+            self.send_response(503 if down else 404 if data is None else 200)
             self.send_header("Content-Length", str(len(data or b"")))
             self.end_headers()
             self.wfile.write(data or b"")
