@@ -206,13 +206,15 @@ class Witnesses:
 
 def _tell_standing(asking: Asking, size: int) -> None:
     """Logs that a witness stands otherwise to the log than before."""
-    tell = _log.error if asking.standing in _GRAVE else _log.warning
-    if asking.standing is Standing.COSIGNS:
-        tell = _log.info
-    tell(
-        "witnesses.standing_changed",
-        witness=asking.name,
-        standing=asking.standing.value,
-        size=size,
-        witness_size=asking.size,
-    )
+    fields = {
+        "witness": asking.name,
+        "standing": asking.standing.value,
+        "size": size,
+        "witness_size": asking.size,
+    }
+    if asking.standing in _GRAVE:
+        _log.error("witnesses.standing_changed", **fields)
+    elif asking.standing is Standing.COSIGNS:
+        _log.info("witnesses.standing_changed", **fields)
+    else:
+        _log.warning("witnesses.standing_changed", **fields)
