@@ -583,6 +583,18 @@ async def test_passes_a_tip_on(
     assert ohio.home.content(item.referral_id) is None
 
 
+async def test_passes_a_tip_on_as_what_was_signed_whatever_its_content_says(
+    exchange: FakeExchange, ohio: Client
+) -> None:
+    tip = sample_tip()
+    tip.test = True
+    await publish_by_hand(exchange, content=tip.SerializeToString())
+    item = await receive_tip(ohio)
+    await item.acknowledge("watch officer")
+    transferred = await item.transfer([UTAH])
+    assert not transferred.child.referral.message.referral.test
+
+
 async def test_passes_on_after_declining_with_the_copy_that_it_kept(
     exchange: FakeExchange, hotline: Client, ohio: Client
 ) -> None:

@@ -152,8 +152,11 @@ class Custody:
         session = self._session
         draft = statement_pb2.Statement(transfer=statement_pb2.Transfer())
         await self._answer(draft)  # before anything is sealed or uploaded in vain
-        routing = child_routing(await self.referral(), recipients, changes)
+        parent = await self.referral()
+        routing = child_routing(parent, recipients, changes)
         referral = referral_of(tip, routing, session.clock())
+        # What was signed decides, and not what the content says.
+        referral.test = parent.message.referral.test
         child = await prepare(session, tip, referral)
         draft.transfer.child_referral_id = child.referral_id
         draft.transfer.child_digest = child.digest
