@@ -131,7 +131,7 @@ async def examine(
     """
     vkey = _vkey(config)
     mirror = Mirror.open(sources.mirror, vkey) if sources.mirror else None
-    heads = [*known, *_known(config, sources, mirror, vkey)]
+    heads = [*_known(config, sources, mirror, vkey), *known]
     store = await open_sqlite(str(database), readers=1, read_only=True)
     try:
         found = Examined(database, await check_log(store, vkey, None, begin))
