@@ -119,7 +119,7 @@ def read_contents(file: Path, advance: Advance) -> Contents:
                 raise TooLargeError(f"a line of {file.name}", length, MAX_LINE)
             try:
                 place = decode(line)
-            except (msgspec.MsgspecError, UnicodeDecodeError):
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 raise MalformedError(
                     f"line {len(shown) + 1} of {file.name} is not an index, a chain "
                     "and a statement in JSON"
@@ -148,7 +148,7 @@ def read_lines(file: BinaryIO, places: array[int]) -> list[tuple[int, str]]:
         file.seek(places[at])
         try:
             line = _decode_line(file.read(places[at + 1]))
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise MalformedError("a line has no statement") from None
         lines.append((line.index, line.statement))
     return lines
