@@ -117,6 +117,11 @@ def write(name: str, data: Callable[[], bytes]) -> Callable[[Path], object]:
     return lambda folder: (folder / name).write_bytes(data())
 
 
+def accuse(folder: Path) -> None:
+    (folder / "witnesses").mkdir()
+    (folder / "witnesses" / "accusations.jsonl").write_text("{}\n{}\n")
+
+
 def damage(name: str, at: int) -> Callable[[Path], object]:
     def spoil(folder: Path) -> None:
         with (folder / name).open("r+b") as file:
@@ -218,6 +223,13 @@ def damage(name: str, at: int) -> Callable[[Path], object]:
             "restore",
         ),
         (write("guard/head", lambda: b"nonsense"), "log", "damaged", "mend"),
+        (
+            write("keys/log-mldsa.key", lambda: b"nonsense"),
+            "log",
+            "must be ML-DSA-44",
+            "mend",
+        ),
+        (accuse, "witnesses", "2 accusations", "be-witnessed"),
     ],
 )
 async def test_what_is_broken_is_found(
@@ -243,6 +255,8 @@ async def test_what_is_broken_is_found(
         ("STORAGE__GUARD_FILE", "db/head", "place of the guard", "inside"),
         ("STORAGE__DATABASE_FILE", "gone/db", "disk space", "gone"),
         ("KEYS__LOG_KEY_FILE", "keys/statement.key", "log", "does not verify"),
+        ("WITNESSES__POLICY_FILE", "none", "witnesses", "cannot be read"),
+        ("WITNESSES__POLICY_FILE", "operator/trust.txt", "witnesses", "nobody has to"),
         ("TLS__CLIENT_CA_FILE", "tls/server.pem", "", ""),
         ("TLS__CLIENT_CA_FILE", "operator/tls.crt", "", ""),
     ],

@@ -14,7 +14,15 @@ from typing import Final
 
 from onward.core.errors import MalformedError, OnwardError
 from onward_server.config import Config, load
-from onward_server.doctor import certificates, files, log, network, web, witness
+from onward_server.doctor import (
+    certificates,
+    files,
+    log,
+    network,
+    web,
+    witness,
+    witnesses,
+)
 from onward_server.doctor.findings import Finding, Verdict, fine, problem
 from onward_server.exchange.clock import Clock
 
@@ -29,6 +37,7 @@ _CHECKS: Final[tuple[Callable[[Config, Clock], Iterator[Finding]], ...]] = (
     network.check_ports,
     web.check_web,
     witness.check_witness,
+    witnesses.check_witnesses,
 )
 
 # Of what is looked at anything may be damaged, so also what parsers raise counts.

@@ -58,7 +58,7 @@ class Accusations:
 
     async def count(self) -> int:
         """Returns how many are kept."""
-        return await asyncio.to_thread(self._count)
+        return await asyncio.to_thread(count_accusations, self._path)
 
     def _line(self, accusation: Accusation) -> bytes:
         reply = accusation.reply
@@ -85,8 +85,10 @@ class Accusations:
         finally:
             os.close(descriptor)
 
-    def _count(self) -> int:
-        try:
-            return self._path.read_bytes().count(b"\n")
-        except FileNotFoundError:
-            return 0
+
+def count_accusations(path: Path) -> int:
+    """Returns how many accusations a file holds; none where there is no file."""
+    try:
+        return path.read_bytes().count(b"\n")
+    except FileNotFoundError:
+        return 0
