@@ -258,6 +258,20 @@ def test_nobody_else_withholds_a_hotlines_tip(story: Story) -> None:
     assert wrong(story.judged()) >= {"chains"}
 
 
+@pytest.mark.parametrize("chain", ["", "the referral's"])
+def test_a_rejection_of_nothing_belongs_to_no_chain(story: Story, chain: str) -> None:
+    referred = story.refer(intake=story.register(7))
+    story.say(EXCHANGE, rejection=statement_pb2.Rejection(rule="x"))
+    folder = story.end()
+
+    def change(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        lines[-1]["chain"] = referred.referral.id if chain else ""
+        return lines
+
+    change_lines(folder, change)
+    assert wrong(story.judged()) & {"evidence", "signatures"}
+
+
 # --- time
 
 

@@ -48,6 +48,7 @@ from onward.core.verify.keys import Keys
 from onward.v1 import directory_pb2
 
 _DIRECTORY: Final = frozenset({"key_change", "directory_change"})
+_OTHERS: Final = frozenset({"policy_change", "audit_access"})
 _MILLISECONDS: Final = 1000
 
 
@@ -235,6 +236,11 @@ class Audit:
                 self._present[member.name] = member
             return
         self._keys.check_signature(item)
+        if item.kind not in _OTHERS:
+            raise StateError(
+                Reason.ERROR_REASON_PREVIOUS_MISMATCH,
+                "it belongs to no chain that was shown",
+            )
         if item.issuer != self._keys.exchange:
             raise VerificationError(
                 Reason.ERROR_REASON_ISSUER_MISMATCH,

@@ -256,12 +256,12 @@ def _check_chain(chain: str, entry: Entry) -> None:
     """Requires that a statement is about what its line says."""
     message = entry.statement.message
     named = message.referral_id
-    if not named and entry.kind == "rejection":
-        return  # it belongs to whatever it answers
     hotline, number = intake_of(message)
     if not named and number:
         named = intake_chain(hotline, number)
-    if named != chain:
+    # The rejection of a withholding belongs to whatever it answers.
+    loose = not named and entry.kind == "rejection" and not is_statement_id(chain)
+    if named != chain and not loose:
         raise MalformedError(
             f"it is listed with the chain {chain or 'of the exchange'!r}, and is of "
             f"the chain {named or 'of the exchange'!r}"
