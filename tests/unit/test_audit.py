@@ -258,6 +258,19 @@ def test_nobody_else_withholds_a_hotlines_tip(story: Story) -> None:
     assert wrong(story.judged()) >= {"chains"}
 
 
+def test_a_withholding_that_the_policy_refused_changes_nothing(story: Story) -> None:
+    intake = story.register(7, urgency=v.URGENCY_MINOR, age=v.AGE_GROUP_13_17)
+    withholding = story.withhold(intake, reason=v.WITHHOLD_REASON_VICTIM_DECLINED)
+    body = statement_pb2.Rejection(rule="withholding-needs-reason", intake_number=7)
+    story.say(EXCHANGE, places=("US-OH",), previous=withholding.digest, rejection=body)
+    story.intakes[HOTLINE, v.URGENCY_MINOR, v.INTAKE_STATE_WITHHELD] -= 1
+    story.intakes[HOTLINE, v.URGENCY_MINOR, v.INTAKE_STATE_OPEN] += 1
+    story.end()
+    audited = story.judged()
+    assert wrong(audited) == set()
+    assert audited.book[HOTLINE, 7].state == v.INTAKE_STATE_OPEN
+
+
 @pytest.mark.parametrize("chain", ["", "the referral's"])
 def test_a_rejection_of_nothing_belongs_to_no_chain(story: Story, chain: str) -> None:
     referred = story.refer(intake=story.register(7))
