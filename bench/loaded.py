@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from typing import Final
 from bench.domain import open_domain
 from bench.exchange import SERVE
 from bench.figures import MIB, Figure
-from bench.mix import auditor, members, tips
+from bench.mix import Tip, auditor, members, tips
 from bench.national import National
 from bench.processes import free_address, serving
 from bench.rounds import QUICK, Plan
@@ -35,15 +35,14 @@ from onward.home import Home
 from onward_server.bootstrap import OPERATOR_HOME, Founding, found
 from onward_server.config import Config, load
 from onward_server.exchange.clock import SystemClock, system_entropy
+from onward_server.exporting import configure_logging
 from onward_server.renewal import renew_operator_certificate, renew_server_certificate
 
 INTAKES: Final = 50_000
 QUICK_INTAKES: Final = 2_000
 SEED: Final = 2026
 
-ONWARD: Final = (sys.executable, "-m", "onward")
-"""The command that members use."""
-
+_ONWARD: Final = (sys.executable, "-m", "onward")
 _OPERATOR: Final = "admin"
 
 
@@ -67,11 +66,17 @@ class Span:
         today = SystemClock().now_ms() // DAY * DAY
         return today - self.days * DAY
 
+    def tips(self) -> Iterator[Tip]:
+        """Yields what comes in: the same each time, on the same day."""
+        luck = Random(self.seed)  # noqa: S311 - a year that can be told again
+        return tips(luck, self.intakes, self.begin_ms, self.days)
+
     @property
-    def period(self) -> tuple[str, ...]:
-        """The options with which a report is about these days."""
+    def report(self) -> Sequence[str]:
+        """The command that makes a report about these days."""
         last = self.begin_ms + (self.days - 1) * DAY
-        return "--from", _day(self.begin_ms), "--to", _day(last)
+        period = ("--from", _day(self.begin_ms), "--to", _day(last))
+        return *_ONWARD, "report", "--jurisdiction", "US", *period
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +98,14 @@ class Loaded:
 
 async def measure_loaded(_: Stage, plan: Plan) -> list[Figure]:
     """How long ``onward report`` takes at a loaded exchange, and how much memory."""
+    configure_logging("warning")
     span = Span(QUICK_INTAKES if plan is QUICK else INTAKES)
     with TemporaryDirectory(prefix="onward-loaded-") as temporary:
         place = Path(temporary)
         loaded = await load_year(place / "exchange", span)
-        report = ("report", "--jurisdiction", "US", *span.period)
-        evidence = ("--evidence", place / "evidence", "--out", place / "out")
+        out = ("--evidence", place / "evidence", "--out", place / "out")
         async with audited(loaded, place) as home:
-            command = (*ONWARD, *report, *evidence, "--home", home.path)
+            command = [*span.report, *map(str, out), "--home", str(home.path)]
             whole = await Spent.by(*command)
         again = [
             await Spent.by(*command, "--offline")
@@ -132,11 +137,10 @@ async def load_year(folder: Path, span: Span) -> Loaded:
         )
         parties = {member.name: member for member in joined}
         nation = National(domain, clock, parties, span.seed)
-        luck = Random(span.seed)  # noqa: S311 - a year that can be told again
         await clock.until(
             present.now_ms(),
             domain,
-            nation.work(tips(luck, span.intakes, span.begin_ms, span.days)),
+            nation.work(span.tips()),
             nation.sweep(),
             nation.look(florida),
             nation.count(_tell),

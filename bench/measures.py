@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 from bench.desk import Desk, open_desk
 from bench.figures import MIB, Aim, Figure
 from bench.load import paced
+from bench.loaded import measure_loaded
 from bench.offline import measure_floor, measure_verify
 from bench.referrals import Prepared, Recipient, seen_of
 from bench.rounds import (
@@ -133,6 +134,7 @@ MEASURES: Final[Mapping[str, Measure]] = MappingProxyType(
         "verify": measure_verify,
         "floor": measure_floor,
         "year": measure_year,
+        "loaded-year": measure_loaded,
     }
 )
 """All of them, by the names that the command line takes."""

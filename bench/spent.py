@@ -28,7 +28,7 @@ class Spent:
     memory: int
 
     @classmethod
-    async def by(cls, *command: str | Path) -> Spent:
+    async def by(cls, *command: str) -> Spent:
         """Runs a command to its end.
 
         Raises:

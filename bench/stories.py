@@ -19,9 +19,9 @@ MINUTE: Final = 60_000
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 
-_GRIDS: Final = (HOUR, 15 * MINUTE, 5 * MINUTE, MINUTE, 10_000)
-_FINE: Final = 8
-"""Into how many steps of its grid a span is divided, at least."""
+_GRIDS: Final = (HOUR, 15 * MINUTE, 5 * MINUTE, MINUTE)
+_FINE: Final = 2
+"""Into how many steps of its grid a span is divided, unless it is very short."""
 
 
 class Alarms(Protocol):
@@ -70,7 +70,8 @@ class Stories:
         round hour, minute or so. So many wake together, and share a commit.
         """
         fitting = (grid for grid in _GRIDS if grid * _FINE <= span_ms)
-        await self.sleep_until(rounded(self._ms + span_ms, next(fitting, 1)))
+        grid = next(fitting, _GRIDS[-1])
+        await self.sleep_until(rounded(self._ms + span_ms, grid))
 
     async def sleep_until(self, ms: int) -> None:
         """Sleeps until a time; not at all if it is over."""
