@@ -216,6 +216,9 @@ class Quotas(Section, frozen=True):
     streams: Count = 32
     """Streams open at the same time."""
 
+    exports: Count = 2
+    """Exports of an auditor at the same time: each reads the whole log."""
+
 
 class Web(Section, frozen=True):
     """The port for everybody: the log as tiles, over HTTP. Nothing secret is there."""

@@ -112,5 +112,6 @@ def places(config: Config) -> dict[Place, int]:
     """Returns how much may be open at the same time."""
     return {
         Place.STREAM: config.quotas.streams,
+        Place.EXPORT: config.quotas.exports,
         Place.ENROLMENT: config.enrolment.concurrent_calls,
     }

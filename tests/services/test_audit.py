@@ -145,6 +145,19 @@ async def test_a_suspended_auditor_is_cut_within_the_stream(audited: Service) ->
     assert answer.reason == "MEMBER_SUSPENDED"
 
 
+async def test_an_auditor_reads_the_whole_log_only_so_often_at_the_same_time(
+    audited: Service,
+) -> None:
+    await audited.world.ledger.apply(LongStatements(500))
+    calls = [audits(audited, AUDITOR).ExportStatements(ask()) for _ in range(2)]
+    for call in calls:
+        assert (await first(call)).HasField("header")
+    answer = await refused(_drained(audits(audited, AUDITOR).ExportStatements(ask())))
+    assert answer.reason == "QUOTA_EXCEEDED"
+    other = audits(audited, WHOLE_AUDITOR).ExportStatements(ask())
+    assert (await first(other)).HasField("header")
+
+
 async def test_an_exchange_that_shuts_down_ends_an_export(audited: Service) -> None:
     await audited.world.ledger.apply(LongStatements(500))
     call = audits(audited, AUDITOR).ExportStatements(ask())

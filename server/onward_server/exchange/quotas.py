@@ -34,6 +34,7 @@ class Place(StrEnum):
     """What only so many of may be open at the same time."""
 
     STREAM = "open streams"
+    EXPORT = "exports at once"
     ENROLMENT = "enrolment calls at once"
 
 

@@ -119,8 +119,8 @@ RULES: Mapping[str, Rule] = MappingProxyType(
                 "WatchAlerts": Rule(_PARTY | _OPERATOR, place=_STREAM),
             },
             "onward.v1.AuditService": {
-                # An export is logged, and may be large: it costs like a statement.
-                "ExportStatements": Rule(_AUDITOR, _STATEMENTS, place=_STREAM),
+                # An export is logged, and reads all there is: few at once.
+                "ExportStatements": Rule(_AUDITOR, _STATEMENTS, place=Place.EXPORT),
                 "ListAuditAccess": Rule(_PARTY),
             },
             "onward.v1.PolicyService": {
