@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from asyncio import StreamReader as Reader
 from asyncio import StreamWriter as Writer
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import grpc
@@ -141,69 +141,80 @@ async def test_an_exchange_without_a_second_key_goes_on_without(
 async def test_a_witness_that_does_not_answer_is_no_ones_problem(
     tmp_path: Path,
 ) -> None:
-    taken: list[Writer] = []
+    taken = asyncio.Event()
 
-    async def take(_: Reader, writer: Writer) -> None:
-        taken.append(writer)
+    async def take(reader: Reader, _: Writer) -> None:
+        taken.set()
+        await reader.read()
 
-    server = await asyncio.start_server(take, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with witnessed_by(tmp_path, url) as service:
+    async with (
+        serving(take) as url,
+        witnessed_by(tmp_path, url) as service,
+    ):
         published = await service.referrals(HOTLINE).Publish(service.publish_request())
         assert service.app.readiness.ready
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await wait_for(service, published.acceptance.statement, 1)
         assert error.value.code() is grpc.StatusCode.UNAVAILABLE
         assert Refused.of(error.value).reason == "QUORUM_UNMET"
-        plain = service.verify(published.acceptance)
-        assert plain > 0
-        assert taken
-    for writer in taken:
-        writer.close()
-    server.close()
-    await server.wait_closed()
+        assert service.verify(published.acceptance) > 0
+        await taken.wait()
 
 
 # --- the transport
 
 
-async def test_an_answer_is_read_up_to_a_bound(tmp_path: Path) -> None:
-    async def answer(
-        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+@asynccontextmanager
+async def serving(
+    handler: Callable[[Reader, Writer], Awaitable[None]],
+) -> AsyncIterator[str]:
+    """Has somebody answer who is no witness; yields the URL."""
+    handled: list[asyncio.Task[None]] = []
+
+    async def handle(reader: Reader, writer: Writer) -> None:
+        try:
+            await handler(reader, writer)
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    def accept(reader: Reader, writer: Writer) -> None:
+        handled.append(asyncio.create_task(handle(reader, writer)))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        await asyncio.gather(*handled, return_exceptions=True)
+        await server.wait_closed()
+
+
+async def test_an_answer_is_read_up_to_a_bound() -> None:
+    async def answer(reader: Reader, writer: Writer) -> None:
         await reader.readuntil(b"\r\n\r\n")
         size = MAX_ANSWER + 1
         writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n".encode())
         writer.write(bytes(size))
         await writer.drain()
-        writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/add-checkpoint"
-    async with HttpTransport(5) as transport:
+    async with serving(answer) as url, HttpTransport(5) as transport:
         assert await transport.post(url, b"body") is None
-    server.close()
-    await server.wait_closed()
 
 
 async def test_redirects_are_answers_and_nobody_is_no_answer() -> None:
-    async def answer(
-        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def answer(reader: Reader, writer: Writer) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(
             b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\n"
             b"Content-Type: text/plain\r\nContent-Length: 2\r\n\r\nno"
         )
         await writer.drain()
-        writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/add-checkpoint"
     async with HttpTransport(5) as transport:
-        assert await transport.post(url, b"body") == Reply(302, "text/plain", b"no")
-        server.close()
-        await server.wait_closed()
+        async with serving(answer) as url:
+            assert await transport.post(url, b"body") == Reply(302, "text/plain", b"no")
         assert await transport.post(url, b"body") is None
         assert await transport.post("http://[", b"body") is None
 
@@ -211,18 +222,12 @@ async def test_redirects_are_answers_and_nobody_is_no_answer() -> None:
 async def test_whoever_drips_is_given_up() -> None:
     async def drip(reader: Reader, writer: Writer) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-        try:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        with suppress(ConnectionError):
             while True:
                 writer.write(b"x")
                 await writer.drain()
                 await asyncio.sleep(0.01)
-        except ConnectionError:
-            writer.close()
 
-    server = await asyncio.start_server(drip, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/add-checkpoint"
-    async with HttpTransport(0.2) as transport:
+    async with serving(drip) as url, HttpTransport(0.2) as transport:
         assert await transport.post(url, b"body") is None
-    server.close()
-    await server.wait_closed()
