@@ -18,10 +18,12 @@ Whoever is cut off before the end removes the new folder and runs it again.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 from onward._files import make_private_dir, write_atomically
 from onward.core.checkpoints import Checkpoint
@@ -33,7 +35,7 @@ from onward.v1 import statement_pb2
 from onward_server import config_pages
 from onward_server.backup import back_up
 from onward_server.bootstrap import OPERATOR_HOME, make_log_keys, open_ledger
-from onward_server.config import FILE_NAME, Config, make
+from onward_server.config import FILE_NAME, Config, Section, make
 from onward_server.exchange.clock import Clock, Entropy
 from onward_server.exchange.draft import Voice
 from onward_server.exchange.genesis import SuccessionChange
@@ -132,6 +134,7 @@ async def succeed(
         )
         await back_up(config, config_file, succession.target, with_keys=True)
         (succession.target / FILE_NAME).unlink()
+        _copy_rest(config, succession.target)
         heir = make(values, succession.target.absolute(), str(config_file))
         make_log_keys(heir)
         await _carry(store, heir, predecessor, clock, entropy, begin(carried))
@@ -223,6 +226,40 @@ async def _check_same(store: Store, head: CheckpointRow, known: CheckpointRow) -
             f"at size {known.size} another root was signed than the database has: it "
             "belongs to another log, or was tampered with",
         )
+
+
+def _copy_rest(config: Config, target: Path) -> None:
+    """Copies what is in no backup, such as whom the log asks to witness it.
+
+    The memory of a witness is such a file too. It may be copied here, and only here:
+    the exchange that is left behind never runs again.
+    """
+    data_dir = config.exchange.data_dir
+    for path in _files(config):
+        if path in {config.storage.guard_file, config.storage.database_file}:
+            continue
+        for file in (path, path.with_name(f"{path.name}-wal")):
+            if not file.is_relative_to(data_dir) or not file.is_file():
+                continue
+            copy = target / file.relative_to(data_dir)
+            if not copy.exists():
+                make_private_dir(copy.parent)
+                write_atomically(copy, read_file(file))
+
+
+def _files(value: object) -> Iterator[Path]:
+    """Yields the files that a configuration names, at any depth."""
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, Section):
+        for field in msgspec.structs.fields(value):
+            yield from _files(getattr(value, field.name))
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _files(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _files(item)
 
 
 async def _carry(

@@ -5,8 +5,15 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
+from functools import partial
+from http.server import (
+    BaseHTTPRequestHandler,
+    SimpleHTTPRequestHandler,
+    ThreadingHTTPServer,
+)
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -140,6 +147,22 @@ async def test_a_mirror_names_what_is_missing(made: Path, tmp_path: Path) -> Non
     await grow(made, TEXAS)
     mirror = await mirrored(made, tmp_path / "mirror")
     found, _ = await put_back(made, copy, Sources(mirror=str(mirror)))
+    assert found.lacking == digests(made)[4:]
+
+
+async def test_a_mirror_may_be_a_url(made: Path, tmp_path: Path) -> None:
+    copy = await copied(made, tmp_path / "copy")
+    await grow(made)
+    mirror = await mirrored(made, tmp_path / "mirror")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(mirror))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        found = await examined(made, copy, Sources(mirror=url))
+        with pytest.raises(MalformedError, match="404"):
+            await examined(made, copy, Sources(mirror=f"{url}/nothing"))
+        server.shutdown()
+    assert (found.check.sound, found.behind) == (True, 1)
     assert found.lacking == digests(made)[4:]
 
 

@@ -128,6 +128,38 @@ async def test_the_successor_is_sound_and_goes_on(made: Path, target: Path) -> N
             assert finding.verdict is Verdict.FINE, finding
 
 
+async def test_a_log_of_many_pages_is_carried_over_whole(
+    made: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onward_server.exchange.succession._STEP", 3)
+    before, _, _ = await read(made)
+    await go_on(made, Succession(target, ORIGIN))
+    after, _, _ = await read(target)
+    assert after[1:-1] == before
+    await grow(target)
+
+
+async def test_what_is_in_no_backup_comes_along(made: Path, target: Path) -> None:
+    memory = {"who": b"quorum none\n", "w.sqlite": b"memory", "w.sqlite-wal": b"more"}
+    (made / "witness").mkdir()
+    for name, data in memory.items():
+        (made / "witness" / name).write_bytes(data)
+    file = made / "exchange.toml"
+    text = file.read_text()
+    for section, field, name in (
+        ("witnesses", "policy_file", "who"),
+        ("witness", "database_file", "w.sqlite"),
+    ):
+        head, mark, rest = text.partition(f"[{section}]\n")
+        line = f'{field} = "witness/{name}"\n'
+        text = f"{head}{mark}{line}{rest}"
+    file.write_text(text)
+    await go_on(made, Succession(target, ORIGIN))
+    for name, data in memory.items():
+        assert (target / "witness" / name).read_bytes() == data
+    assert config_of(target).witnesses.policy_file == target / "witness" / "who"
+
+
 async def test_the_predecessor_is_retired(made: Path, target: Path) -> None:
     await go_on(made, Succession(target, ORIGIN))
     clock = SettableClock()
