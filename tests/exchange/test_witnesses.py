@@ -7,7 +7,7 @@ import base64
 import json
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import cast
 
@@ -18,7 +18,8 @@ from onward.core.notes import Note, Signature, parse_note
 from onward.core.statements import statement_digest
 from onward.core.tlog_policy import Policy
 from onward.core.tlog_proof import TlogProof
-from onward_server.exchange.asking import Reply, Standing
+from onward.core.witness import AddCheckpoint
+from onward_server.exchange.asking import MAX_TIME, Reply, Standing
 from onward_server.exchange.log_reader import LogReader
 from onward_server.exchange.witnessed_log import PATIENCE
 from onward_server.exchange.witnesses import Rhythm
@@ -197,6 +198,17 @@ def line_of(name: str, witnessed: WitnessedWorld) -> bytes:
     return cosigner.sign(text, 7).format().encode()
 
 
+def dated(witnessed: WitnessedWorld, time: int) -> Callable[[bytes], Reply]:
+    """Returns a mood of witness ``a``: it cosigns, and states this time."""
+
+    def answer(body: bytes) -> Reply:
+        text = AddCheckpoint.parse(body).note.text
+        line = witnessed.town.cosigner("a").sign(text, time).format()
+        return Reply(200, "text/plain", line.encode())
+
+    return answer
+
+
 @pytest.mark.parametrize(
     ("status", "content_type", "body", "standing"),
     [
@@ -264,6 +276,26 @@ async def test_other_lines_of_an_answer_are_ignored(witnessed: WitnessedWorld) -
     await witnessed.ask("a")
     (row,) = await witnessed.world.store.cosignatures([head.size])
     assert (row.line, row.time_ms) == (good.format(), 7_000)
+
+
+@pytest.mark.parametrize("time", [MAX_TIME + 1, 2**53, 2**60, 2**63 - 1])
+async def test_a_time_that_is_none_disturbs_nobody(
+    witnessed: WitnessedWorld, time: int
+) -> None:
+    witnessed.town.moods["a"] = dated(witnessed, time)
+    await witnessed.witnesses.propose()
+    for _ in range(3):
+        # What is written for the witness can share a commit with what is published.
+        turn = witnessed.witnesses.follow("a")
+        await asyncio.gather(witnessed.grow(), turn, witnessed.grow())
+    assert witnessed.standing("a") is Standing.UNUSABLE
+
+
+async def test_the_last_time_there_is_can_be_kept(witnessed: WitnessedWorld) -> None:
+    witnessed.town.moods["a"] = dated(witnessed, MAX_TIME)
+    await witnessed.ask()
+    seen = witnessed.policy.open_checkpoint(witnessed.log.witnessed()).times
+    assert seen["a"] == MAX_TIME
 
 
 async def test_what_the_log_sends_has_its_own_signatures_only(

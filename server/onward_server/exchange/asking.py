@@ -31,6 +31,13 @@ from onward_server.storage.contract import CheckpointRow, CosignatureRow
 MAX_ANSWER: Final = 64 * 1024
 """Bytes of an answer that are read."""
 
+MAX_TIME: Final = 253_402_300_799
+"""The latest time of a cosignature that is kept: the end of the year 9999.
+
+The protocol allows times that no database and no calendar takes. Who states one says
+nothing about when, and what is written down for them shares a commit with others.
+"""
+
 _OK: Final = 200
 _CONFLICT: Final = 409
 _ROUNDS: Final = 3
@@ -210,7 +217,7 @@ class Asking:
                 time = self._vkey.verify(text, signature.value)
             except (MalformedError, VerificationError):
                 continue
-            if time is not None:
+            if time is not None and time <= MAX_TIME:
                 self.standing, self.size = Standing.COSIGNS, head.size
                 return CosignatureRow(
                     head.size, self.key, signature.format(), time * 1000
