@@ -22,6 +22,8 @@ _HEADERS: Final[Mapping[str, str]] = {
     "User-Agent": "onward",
     "Content-Type": _QUERY,
     "Accept": _REPLY,
+    # What comes is not to grow on arrival, past the bound.
+    "Accept-Encoding": "identity",
 }
 
 _log = structlog.get_logger(__name__)
@@ -61,13 +63,13 @@ class TimestampClient:
 
 
 async def _read(answer: httpx.Response) -> bytes | None:
-    """Reads an answer; None if it is of another kind or longer than it may be."""
+    """Reads an answer as it is; None if it is of another kind, or too long."""
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     if answer.status_code != httpx.codes.OK or kind != _REPLY:
         _log.debug("timestamp_client.refused", status=answer.status_code, kind=kind)
         return None
     content = b""
-    async for part in answer.aiter_bytes():
+    async for part in answer.aiter_raw():
         content += part
         if len(content) > MAX_TOKEN_SIZE:
             return None

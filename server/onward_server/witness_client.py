@@ -7,6 +7,7 @@ followed, and whoever takes too long is given up.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Final, Self
 
 import httpx
@@ -15,6 +16,12 @@ import structlog
 from onward_server.exchange.asking import MAX_ANSWER, Reply
 
 _CONNECTIONS: Final = 32
+_HEADERS: Final[Mapping[str, str]] = {
+    "User-Agent": "onward",
+    "Content-Type": "text/plain",
+    # What comes is not to grow on arrival, past the bound.
+    "Accept-Encoding": "identity",
+}
 
 _log = structlog.get_logger(__name__)
 
@@ -31,7 +38,7 @@ class HttpTransport:
         self._client = httpx.AsyncClient(
             timeout=seconds,
             limits=httpx.Limits(max_connections=_CONNECTIONS),
-            headers={"User-Agent": "onward", "Content-Type": "text/plain"},
+            headers=_HEADERS,
             follow_redirects=False,
             trust_env=False,
         )
@@ -65,9 +72,9 @@ class HttpTransport:
 
 
 async def _read(answer: httpx.Response) -> bytes | None:
-    """Reads an answer; None if it is longer than it may be."""
+    """Reads an answer as it is; None if it is longer than it may be."""
     content = b""
-    async for part in answer.aiter_bytes():
+    async for part in answer.aiter_raw():
         content += part
         if len(content) > MAX_ANSWER:
             return None

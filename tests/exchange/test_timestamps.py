@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -12,7 +14,7 @@ import pytest
 
 from onward.core.bundle import Bundle
 from onward.core.notes import parse_note
-from onward.core.timestamps import Authorities, Token
+from onward.core.timestamps import MAX_TOKEN_SIZE, Authorities, Token
 from onward.core.timing import Source
 from onward.core.verify import verify_bundle
 from onward_server.exchange.timestamps import Authority, Means, Timestamps
@@ -156,6 +158,29 @@ async def test_a_policy_is_asked_for(
     assert token
     text = parse_note(world.ledger.head().note).text
     token.verify(text, Authorities.parse(authority.root), policy=OTHER_POLICY)
+
+
+async def test_an_answer_does_not_grow_on_arrival(client: TimestampClient) -> None:
+    packed = gzip.compress(bytes(MAX_TOKEN_SIZE // 2))
+
+    async def answer(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"accept-encoding: identity" in head.lower()
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/timestamp-reply\r\n"
+            b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+        )
+        writer.write(packed)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    assert await client.post(url, b"query") == packed
+    server.close()
+    await server.wait_closed()
 
 
 @dataclass
