@@ -99,19 +99,36 @@ class Loaded:
 async def measure_loaded(_: Stage, plan: Plan) -> list[Figure]:
     """How long ``onward report`` takes at a loaded exchange, and how much memory."""
     configure_logging("warning")
-    span = Span(QUICK_INTAKES if plan is QUICK else INTAKES)
+    quick = plan is QUICK
     with TemporaryDirectory(prefix="onward-loaded-") as temporary:
-        place = Path(temporary)
-        loaded = await load_year(place / "exchange", span)
-        out = ("--evidence", place / "evidence", "--out", place / "out")
-        async with audited(loaded, place) as home:
-            command = [*span.report, *map(str, out), "--home", str(home.path)]
-            whole = await Spent.by(*command)
-        again = [
-            await Spent.by(*command, "--offline")
-            for _ in range(1 if plan is QUICK else 3)
-        ]
-    return _figures(span, loaded, whole, again)
+        span = Span(QUICK_INTAKES if quick else INTAKES)
+        return await measure_span(Path(temporary), span, 1 if quick else 3)
+
+
+async def measure_span(place: Path, span: Span, offline: int) -> list[Figure]:
+    """Loads an exchange, and measures reports about it.
+
+    Args:
+        place: a folder for all that is made.
+        span: how much happens, and when.
+        offline: how often the report is made again, from what was downloaded.
+
+    Raises:
+        CommandFailedError: a report did not find everything proven.
+    """
+    loaded = await load_year(place / "exchange", span)
+    out = ("--evidence", place / "evidence", "--out", place / "out")
+    async with audited(loaded, place) as home:
+        command = [*span.report, *map(str, out), "--home", str(home.path)]
+        whole = await Spent.by(*command)
+    again = [await Spent.by(*command, "--offline") for _ in range(offline)]
+    name = f"{span.intakes:,} tips, {loaded.entries:,} log entries"
+    return [
+        Figure.alone(f"loading {name}", "s", [loaded.seconds]),
+        Figure.alone("entries loaded", "1/s", [loaded.entries / loaded.seconds]),
+        *_figures("report with its download", [whole]),
+        *_figures("report from downloaded files", again),
+    ]
 
 
 async def load_year(folder: Path, span: Span) -> Loaded:
@@ -170,20 +187,11 @@ async def audited(loaded: Loaded, place: Path) -> AsyncIterator[Home]:
         yield await enroll(added.token, place / "auditor")
 
 
-def _figures(
-    span: Span, loaded: Loaded, whole: Spent, again: Sequence[Spent]
-) -> list[Figure]:
-    """Returns the lines of the report."""
-    name = f"{span.intakes:,} tips, {loaded.entries:,} log entries"
-    rate = loaded.entries / loaded.seconds
-    memory = [spent.memory / MIB for spent in again]
+def _figures(name: str, runs: Sequence[Spent]) -> list[Figure]:
+    """Returns the lines about a command that was run a few times."""
     return [
-        Figure.alone(f"loading {name}", "s", [loaded.seconds]),
-        Figure.alone("entries loaded", "1/s", [rate]),
-        Figure.alone("report with its download", "s", [whole.seconds]),
-        Figure.alone("its memory, all processes", "MiB", [whole.memory / MIB]),
-        Figure.alone("report offline", "s", [spent.seconds for spent in again]),
-        Figure.alone("its memory, all processes", "MiB", memory),
+        Figure.alone(name, "s", [run.seconds for run in runs]),
+        Figure.alone(f"{name}, memory", "MiB", [run.memory / MIB for run in runs]),
     ]
 
 
