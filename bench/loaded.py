@@ -7,6 +7,7 @@ and ``onward report`` downloads all of it, verifies it, and answers the ten ques
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -17,6 +18,8 @@ from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 from typing import Final
+
+import uvloop
 
 from bench.domain import open_domain
 from bench.exchange import SERVE
@@ -116,7 +119,8 @@ async def measure_span(place: Path, span: Span, offline: int) -> list[Figure]:
     Raises:
         CommandFailedError: a report did not find everything proven.
     """
-    loaded = await load_year(place / "exchange", span)
+    loading = load_year(place / "exchange", span)
+    loaded = await asyncio.to_thread(uvloop.run, loading)  # on the loop of `serve`
     out = ("--evidence", place / "evidence", "--out", place / "out")
     async with audited(loaded, place) as home:
         command = [*span.report, *map(str, out), "--home", str(home.path)]
