@@ -35,6 +35,9 @@ _BATCH: Final = 512
 _FEW: Final = 2000
 """Statements for which starting workers would take longer than the work."""
 
+_SELDOM: Final = 50_000
+"""Objects made in a worker until its collector looks for cycles."""
+
 _Chain: TypeAlias = tuple[str, "array[int]"]
 
 
@@ -173,7 +176,7 @@ class _Worker:
 
 def _begin(job: _Job) -> None:
     """Reads the keys, once."""
-    gc.disable()  # see _undisturbed
+    gc.set_threshold(_SELDOM)  # nothing is kept here, so there is little to look at
     names = Folder(job.folder)
     audit = _open(job)
     with names.statements.open("rb") as file:
