@@ -8,6 +8,7 @@ and ``onward report`` downloads all of it, verifies it, and answers the ten ques
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -20,6 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 import uvloop
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from bench.domain import open_domain
 from bench.exchange import SERVE
@@ -46,6 +48,7 @@ QUICK_INTAKES: Final = 2_000
 SEED: Final = 2026
 
 _ONWARD: Final = (sys.executable, "-m", "onward")
+_VERIFICATIONS: Final = 2_000
 _OPERATOR: Final = "admin"
 
 
@@ -130,8 +133,8 @@ async def measure_span(place: Path, span: Span, offline: int) -> list[Figure]:
     return [
         Figure.alone(f"loading {name}", "s", [loaded.seconds]),
         Figure.alone("entries loaded", "1/s", [loaded.entries / loaded.seconds]),
-        *_figures("report with its download", [whole]),
-        *_figures("report from downloaded files", again),
+        *_figures("report with its download", [whole], loaded.entries),
+        *_figures("report from downloaded files", again, loaded.entries),
     ]
 
 
@@ -191,12 +194,24 @@ async def audited(loaded: Loaded, place: Path) -> AsyncIterator[Home]:
         yield await enroll(added.token, place / "auditor")
 
 
-def _figures(name: str, runs: Sequence[Spent]) -> list[Figure]:
-    """Returns the lines about a command that was run a few times."""
+def _figures(name: str, runs: Sequence[Spent], entries: int) -> list[Figure]:
+    """Returns the lines about reports; time stands beside the signatures alone."""
+    pairs = [(run.seconds, _verifying(entries)) for run in runs]
     return [
-        Figure.alone(name, "s", [run.seconds for run in runs]),
+        Figure.compare(name, "s", pairs),
         Figure.alone(f"{name}, memory", "MiB", [run.memory / MIB for run in runs]),
     ]
+
+
+def _verifying(signatures: int) -> float:
+    """Returns the seconds that so many Ed25519 verifications take on all cores."""
+    key, message = Ed25519PrivateKey.generate(), bytes(600)
+    public, signature = key.public_key(), key.sign(message)
+    begun = time.perf_counter()
+    for _ in range(_VERIFICATIONS):
+        public.verify(signature, message)
+    each = (time.perf_counter() - begun) / _VERIFICATIONS
+    return each * signatures / len(os.sched_getaffinity(0))
 
 
 def _tell(now_ms: int, entries: int) -> None:

@@ -31,14 +31,14 @@ from onward_server.exchange.deadlines import Deadlines
 from onward_server.exchange.deciding import WithholdingForbiddenError
 from onward_server.exchange.publishing import DisclosureForbiddenError
 
-_ENDS: Final = (("withheld", 80), ("passed on", 12), ("duplicate", 8))
+_ENDS: Final = (("withheld", 83), ("passed on", 9), ("duplicate", 8))
 _FORGOTTEN: Final = 0.003
 _LATE: Final = 0.025
 _HELD: Final = 0.03
 _FORBIDDEN: Final = 0.01
-_SERVED: Final = 0.2
+_SERVED: Final = 0.1
 _REVIEWED_IN_TIME: Final = 0.97
-_FOUND_OUT: Final = 0.25
+_FOUND_OUT: Final = 0.15
 _LOOK_EVERY: Final = 91 * DAY
 _KEPT: Final = 180 * DAY
 
@@ -188,7 +188,7 @@ class _Deciding:
         elif luck > 1 - _LATE:
             await self._sleep(times.pass_on_breach * self.luck.uniform(1.1, 2))
         else:
-            await self._sleep(times.pass_on * luck * 0.55)
+            await self._sleep(times.pass_on * luck * 0.52)
 
     async def _try_what_is_forbidden(self) -> None:
         """Now and then tries to withhold what must not be withheld."""
