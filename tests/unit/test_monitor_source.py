@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import tracemalloc
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 
@@ -59,6 +64,64 @@ async def test_nothing_is_read_past_its_size(source: HttpSource) -> None:
     async with source:
         with pytest.raises(VerificationError, match="95 bytes"):
             await source.get(TILE, 95)
+
+
+@contextmanager
+def answering(coding: str, content: bytes) -> Iterator[str]:
+    """Answers everybody in a coding that nobody has asked for."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Encoding", coding)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            with suppress(ConnectionError):
+                self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", " GZip"])
+async def test_what_comes_packed_unasked_is_unpacked(
+    log: ServedLog, coding: str
+) -> None:
+    tile = log.file(TILE)
+    assert tile is not None
+    with answering(coding, gzip.compress(tile)) as url:
+        async with HttpSource(url, pauses=()) as source:
+            assert await source.get(TILE, 96) == tile
+
+
+async def test_what_comes_packed_does_not_grow_past_its_size() -> None:
+    with answering("gzip", gzip.compress(bytes(64 * 1024 * 1024))) as url:
+        tracemalloc.start()
+        async with HttpSource(url, pauses=()) as source:
+            with pytest.raises(VerificationError, match="96 bytes"):
+                await source.get(TILE, 96)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert most < 16 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("coding", "content"), [("br", b"x"), ("gzip", b"no gzip"), ("gzip, gzip", b"x")]
+)
+async def test_what_cannot_be_unpacked_proves_nothing(
+    coding: str, content: bytes
+) -> None:
+    with answering(coding, content) as url:
+        async with HttpSource(url, pauses=()) as source:
+            with pytest.raises(UnavailableError):
+                await source.get(TILE, 96)
 
 
 async def test_nobody_answers() -> None:

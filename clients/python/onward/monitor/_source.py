@@ -7,7 +7,8 @@ whoever takes too long is given up. What fails for a moment is tried again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Final, Protocol, Self
 
@@ -28,6 +29,8 @@ PAUSES: Final = (0.5, 2.0)
 
 _CONNECTIONS: Final = 16
 _AGAIN: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_GZIP: Final = frozenset({"gzip", "x-gzip"})
+_GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 _NONE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 
 
@@ -119,10 +122,11 @@ class _AgainError(Exception):
 
 
 async def _read(answer: httpx.Response, path: str, most: int) -> bytes:
-    """Reads an answer as it is, up to a bound."""
+    """Reads an answer, unpacked if it comes packed, up to a bound."""
+    unpack = _unpacking(answer)
     content = bytearray()
     async for part in answer.aiter_raw():
-        content += part
+        content += unpack(part, most + 1 - len(content))
         if len(content) > most:
             raise VerificationError(
                 Reason.ERROR_REASON_PROOF_INVALID,
@@ -130,6 +134,27 @@ async def _read(answer: httpx.Response, path: str, most: int) -> bytes:
                 metadata={"path": path},
             )
     return bytes(content)
+
+
+def _unpacking(answer: httpx.Response) -> Callable[[bytes, int], bytes]:
+    """Returns what makes the content of the parts of an answer, so much at most.
+
+    Logs may pack with gzip without being asked to (C2SP tlog-tiles).
+    """
+    coding = answer.headers.get("content-encoding", "identity").strip().lower()
+    if coding == "identity":
+        return lambda part, _most: part
+    if coding not in _GZIP:
+        raise _AgainError(f"it answers in the coding {coding}, which was not asked for")
+    packed = zlib.decompressobj(_GZIP_WINDOW)
+
+    def unpack(part: bytes, most: int) -> bytes:
+        try:
+            return packed.decompress(part, most)
+        except zlib.error:
+            raise _AgainError("it answers what cannot be unpacked") from None
+
+    return unpack
 
 
 def _base(url: str) -> str:
