@@ -14,7 +14,7 @@ from rich.console import Console
 
 from bench.figures import Figure
 from bench.machine import Machine, Others
-from bench.measures import MEASURES
+from bench.measures import AT_LENGTH, MEASURES
 from bench.profiling import show_profile
 from bench.report import Report
 from bench.rounds import FULL, QUICK, Plan
@@ -34,7 +34,8 @@ def main() -> None:
         return
     machine, others = Machine.examine(datetime.now(UTC)), Others()
     begun = time.monotonic()
-    figures = asyncio.run(_measure(options.only or list(MEASURES), plan, console))
+    names = options.only or [name for name in MEASURES if name not in AT_LENGTH]
+    figures = asyncio.run(_measure(names, plan, console))
     seconds = time.monotonic() - begun
     report = Report(machine, others.part, options.quick, seconds, figures)
     report.show(console)

@@ -139,6 +139,9 @@ MEASURES: Final[Mapping[str, Measure]] = MappingProxyType(
 )
 """All of them, by the names that the command line takes."""
 
+AT_LENGTH: Final = frozenset({"year", "loaded-year"})
+"""Those that take many minutes, and are made only when they are named."""
+
 
 def _sizes(stage: Stage) -> dict[str, float]:
     """Returns the sizes of messages, which are the same to the echo."""
