@@ -10,6 +10,9 @@ first:
 * the database that is in place, as far as it can still be read;
 * a mirror, or a checkpoint that a member or a witness has kept.
 
+Where none of them knows anything, as on a new machine, an old copy looks like the
+newest. It is put in place only if whoever does that says that they have asked others.
+
 What is missing is named entry by entry; with a mirror also by digest, so that those who
 hold the statements can be asked.
 """
@@ -65,10 +68,13 @@ class Sources:
     Attributes:
         mirror: a folder or URL; may be empty.
         checkpoint: the file of a signed note; None for none.
+        asked_others: whether a copy may be put in place of which nobody here knows if
+            it is the newest.
     """
 
     mirror: str = ""
     checkpoint: Path | None = None
+    asked_others: bool = False
 
 
 @dataclass(slots=True)
@@ -93,6 +99,11 @@ class Examined:
     def behind(self) -> int:
         """How many entries were signed that the copy has not."""
         return max(self.newest.size - self.check.size, 0) if self.newest else 0
+
+    def may_replace(self, sources: Sources) -> bool:
+        """Says whether it may be put in place: sound, and not older than the log."""
+        known = self.newest is not None or sources.asked_others
+        return self.check.sound and known and not self.behind
 
 
 def database_of(config: Config, copy: Path) -> Path:
@@ -161,8 +172,8 @@ async def restore(
 
     Returns:
         What was found; and the name of the database that was in place before, if there
-        was one and it was replaced. Only a copy that is sound and not behind is put in
-        place.
+        was one and it was replaced. Only a copy that :meth:`Examined.may_replace`
+        allows is put in place.
 
     Raises:
         MalformedError: there is no such copy, or a source cannot be read.
@@ -176,7 +187,7 @@ async def restore(
     try:
         known = await _present(target, _vkey(config))
         found = await examine(config, source, sources, begin, known)
-        if not found.check.sound or found.behind:
+        if not found.may_replace(sources):
             return found, None
         return found, await _install(source, target)
     finally:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
 from http.server import (
-    BaseHTTPRequestHandler,
     SimpleHTTPRequestHandler,
     ThreadingHTTPServer,
 )
@@ -139,6 +138,24 @@ async def test_whoever_knows_of_more_keeps_an_old_copy_out(
     assert who_knows in found.newest.source
     if who_knows == "database":
         assert len(digests(made)) == 5
+
+
+async def test_where_nobody_knows_somebody_must_have_asked(
+    made: Path, tmp_path: Path
+) -> None:
+    copy = await copied(made, tmp_path / "copy")
+    mirror = await mirrored(made, tmp_path / "mirror")
+    await grow(made)
+    # The machine is lost, with its guard.
+    shutil.rmtree(made / "db")
+    shutil.rmtree(made / "guard")
+    found, _ = await put_back(made, copy)
+    assert (found.check.sound, found.behind, found.newest) == (True, 0, None)
+    assert not (made / "db" / "exchange.sqlite").stat().st_size
+    for sources in (Sources(mirror=str(mirror)), Sources(asked_others=True)):
+        shutil.rmtree(made / "db")
+        await put_back(made, copy, sources)
+        assert len(digests(made)) == 4
 
 
 async def test_a_mirror_names_what_is_missing(made: Path, tmp_path: Path) -> None:

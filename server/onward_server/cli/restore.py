@@ -48,6 +48,13 @@ def restore(
     *,
     mirror: MirrorOption = "",
     checkpoint: CheckpointOption = None,
+    asked_others: Annotated[
+        bool,
+        typer.Option(
+            "--asked-others",
+            help="Go on although nobody here knows what was signed last.",
+        ),
+    ] = False,
     config: ConfigOption = Path(),
     as_json: JsonOption = False,
 ) -> None:
@@ -57,13 +64,16 @@ def restore(
     the database in place, and what --mirror and --checkpoint know. A copy that is older
     than the log is not put in place: exit code 1, and what is missing is listed, with
     --mirror by digest. What was in place is kept under another name.
+
+    Where there is no guard and no database any more, as on a new machine, --mirror or
+    --checkpoint must say what was signed last, or you must have asked others.
     """
     from onward_server.restoring import Sources
 
     quiet_logs()
-    loaded, sources = load_config(config), Sources(mirror, checkpoint)
+    loaded, sources = load_config(config), Sources(mirror, checkpoint, asked_others)
     found, before = asyncio.run(_restore(loaded, copy, sources))
-    done = found.check.sound and not found.behind
+    done = found.may_replace(sources)
     if as_json:
         put(_as_json(found) | {"restored": done, "before": str(before or "")})
     else:
@@ -126,6 +136,13 @@ def _show_end(found: Examined, before: Path | None, *, done: bool) -> None:
         tell("It is in place now; start the exchange.")
         if before:
             tell(f"What was there before is {before}.")
+    elif found.check.sound and found.newest is None:
+        tell("It was not put in place: nobody here knows what was signed last, and an")
+        tell("exchange that goes on from an old copy forks its log. Name a mirror or a")
+        tell(
+            "checkpoint (--mirror, --checkpoint), or say --asked-others when witnesses"
+        )
+        tell("and members have told you that nothing was signed after it.")
     elif found.check.sound:
         tell("It was not put in place: an exchange that signs on would fork its log.")
         tell("Look for a newer copy: on the disk that failed, in a later backup. If")
