@@ -62,6 +62,7 @@ EXPECTED = {
         "GetReceipt": "prao",
         "GetConsistencyProof": "prao",
         "ListEntries": "prao",
+        "ListVouchers": "prao",
     },
     "onward.v1.DirectoryService": {
         "GetMember": "prao",

@@ -231,3 +231,33 @@ async def test_whoever_drips_is_given_up() -> None:
 
     async with serving(drip) as url, HttpTransport(0.2) as transport:
         assert await transport.post(url, b"body") is None
+
+
+async def test_every_member_can_list_what_others_vouch_for(
+    tmp_path: Path, witness: Witness
+) -> None:
+    async with answering(witness) as url, witnessed_by(tmp_path, url) as service:
+        know(tmp_path, service)
+        for _ in range(2):
+            published = await service.referrals(HOTLINE).Publish(
+                service.publish_request()
+            )
+            await wait_for(service, published.acceptance.statement, 30)
+        stub = log_pb2_grpc.LogServiceStub(service.channel(HOTLINE))
+        token, sizes = "", list[int]()
+        while token or not sizes:
+            page = await stub.ListVouchers(
+                log_pb2.ListVouchersRequest(page_size=1, page_token=token)
+            )
+            (item,) = page.checkpoints
+            opened = trusted(service, url).open_checkpoint(item.checkpoint)
+            assert opened.times == {"w": START_MS // 1000}
+            assert not item.timestamps
+            sizes.append(opened.checkpoint.size)
+            token = page.next_page_token
+        assert sizes == sorted(set(sizes))
+        assert len(sizes) >= 2
+        with pytest.raises(grpc.aio.AioRpcError, match="page_token"):
+            await stub.ListVouchers(
+                log_pb2.ListVouchersRequest(first_size=1, page_token="AQ")
+            )

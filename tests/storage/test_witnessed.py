@@ -6,8 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from onward_server.storage.contract import CosignatureRow, Store, TimestampRow
+from onward_server.storage.contract import (
+    CosignatureRow,
+    Store,
+    TimestampRow,
+    VouchedRow,
+)
 from tests.storage.conftest import Backend, opened
+from tests.storage.scribe import Scribe
 
 OHIO, TEXAS, OURS = "ohio.example/w1+00c0ffee", "texas.example+0badf00d", "log+12345678"
 WITNESSES = (OHIO, TEXAS)
@@ -99,3 +105,25 @@ async def test_the_earliest_token_of_an_authority_stays(store: Store) -> None:
     await keep(store, first)
     await keep(store, stamped(4, "a", 3_000))
     assert await store.first_timestamps(4) == [first]
+
+
+async def test_what_is_vouched_for_is_listed_by_size(store: Store) -> None:
+    """Only checkpoints that the log signed, and that anybody says a word about."""
+    log = Scribe()
+    for size in range(1, 6):
+        log.say("key_change")
+        await log.commit(store)
+        assert log.size == size
+    tokens = [stamped(3, "a"), stamped(4, "a"), stamped(4, "b")]
+    await keep(store, cosigned(2, OHIO), cosigned(4, OHIO), cosigned(4, TEXAS), *tokens)
+    listed = [
+        (row.size, row.cosignatures, row.timestamps)
+        for row in await store.vouched(0, 10)
+    ]
+    assert listed == [(2, 1, 0), (3, 0, 1), (4, 2, 2)]
+    (row,) = await store.vouched(3, 1)
+    checkpoint = await store.checkpoint(3)
+    assert checkpoint
+    assert row == VouchedRow(3, checkpoint.note, checkpoint.signed_ms, 0, 1)
+    assert await store.vouched(5, 10) == []
+    assert await store.timestamps([4, 3, 9]) == tokens

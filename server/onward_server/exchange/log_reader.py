@@ -13,6 +13,7 @@ from onward.core.errors import RangeError, Reason, UnknownError
 from onward.core.tiles import TilePath
 from onward_server.exchange.ledger import Ledger
 from onward_server.exchange.log_files import read_tile
+from onward_server.exchange.voucher_pages import VoucherPage, voucher_page
 from onward_server.exchange.witnessed_log import WitnessedLog
 from onward_server.storage.contract import StatementRow, Store
 
@@ -101,6 +102,10 @@ class LogReader:
                 metadata={"size": str(size)},
             )
         return await self._store.digests(first, min(limit, size - first))
+
+    async def vouchers(self, first: int, spacing_ms: int, limit: int) -> VoucherPage:
+        """Returns checkpoints that others vouch for; see :func:`voucher_page`."""
+        return await voucher_page(self._store, first, spacing_ms, limit)
 
     async def tile(self, path: TilePath) -> bytes:
         """Returns a tile or a bundle of entries that the newest checkpoint covers.

@@ -132,6 +132,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
                 "GetReceipt": Rule(MEMBER),
                 "GetConsistencyProof": Rule(MEMBER),
                 "ListEntries": Rule(MEMBER),
+                "ListVouchers": Rule(MEMBER),
             },
             "onward.v1.DirectoryService": {
                 "GetMember": Rule(MEMBER),

@@ -5,12 +5,16 @@ from __future__ import annotations
 from onward.core.errors import MalformedError
 from onward.v1 import log_pb2, log_pb2_grpc
 from onward_server.exchange.log_reader import LogReader
+from onward_server.services import calls
 from onward_server.services.interceptor import Context
-from onward_server.services.paging import page_size
+from onward_server.services.paging import Pages, page_size
 from onward_server.services.shapes import check_digest
 
 _DEFAULT_PAGE = 256
 _MAX_PAGE = 1000
+_DEFAULT_VOUCHERS = 100
+_MAX_VOUCHERS = 250
+_MAX_SIZE = 2**62
 
 
 class LogService(log_pb2_grpc.LogServiceServicer):
@@ -55,3 +59,25 @@ class LogService(log_pb2_grpc.LogServiceServicer):
         size = page_size(request.page_size, _DEFAULT_PAGE, _MAX_PAGE)
         digests = await self._log.entries(request.first_index, size)
         return log_pb2.ListEntriesResponse(digests=digests)
+
+    async def ListVouchers(
+        self, request: log_pb2.ListVouchersRequest, context: Context
+    ) -> log_pb2.ListVouchersResponse:
+        """Lists the checkpoints that others vouch for."""
+        spacing = request.spacing.ToMilliseconds()
+        if not 0 <= request.first_size < _MAX_SIZE:
+            raise MalformedError("sizes begin with 0", field="first_size")
+        if spacing < 0:
+            raise MalformedError("no length of time is negative", field="spacing")
+        of = f"ListVouchers {request.first_size} {spacing}"
+        pages = Pages(of, calls.caller().name)
+        first = pages.number(request.page_token, request.first_size)
+        size = page_size(request.page_size, _DEFAULT_VOUCHERS, _MAX_VOUCHERS)
+        page = await self._log.vouchers(first, spacing, size)
+        return log_pb2.ListVouchersResponse(
+            checkpoints=[
+                log_pb2.VouchedCheckpoint(checkpoint=item.note, timestamps=item.tokens)
+                for item in page.vouchers
+            ],
+            next_page_token=pages.token(page.next_size) if page.next_size else "",
+        )

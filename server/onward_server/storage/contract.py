@@ -263,6 +263,23 @@ class TimestampRow:
 
 
 @dataclass(frozen=True, slots=True)
+class VouchedRow:
+    """A checkpoint that others vouch for.
+
+    Attributes:
+        note: the whole signed note, without cosignatures.
+        cosignatures: how many keys cosigned it.
+        timestamps: how many authorities stamped it.
+    """
+
+    size: int
+    note: str
+    signed_ms: int
+    cosignatures: int
+    timestamps: int
+
+
+@dataclass(frozen=True, slots=True)
 class TileRow:
     """A hash tile of the tree: the concatenated hashes, 32 to 8192 bytes."""
 
@@ -486,6 +503,12 @@ class Store(Protocol):
 
         By authority; one without such a token is absent.
         """
+
+    async def timestamps(self, sizes: Iterable[int]) -> list[TimestampRow]:
+        """The tokens on checkpoints of these sizes, by size and authority."""
+
+    async def vouched(self, size: int, limit: int) -> list[VouchedRow]:
+        """Checkpoints with cosignatures or tokens, of ``size`` or more, in order."""
 
     async def last_timestamp(self, authority: str) -> TimestampRow | None:
         """The token of an authority on the largest checkpoint that it has stamped."""

@@ -246,3 +246,104 @@ class ListEntriesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListEntriesResponse: _TypeAlias = ListEntriesResponse  # noqa: Y015
+
+@_typing.final
+class ListVouchersRequest(_message.Message):
+    """Asks for checkpoints that others vouch for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_SIZE_FIELD_NUMBER: _builtins.int
+    SPACING_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    first_size: _builtins.int
+    """Optional. The size of the smallest checkpoint; 0 if absent."""
+    page_size: _builtins.int
+    """Optional. At most this many, 1 to 250; 100 if absent."""
+    page_token: _builtins.str
+    """Optional. `next_page_token` of the page before; the other fields are as they were,
+    but for `page_size`.
+    """
+    @_builtins.property
+    def spacing(self) -> _duration_pb2.Duration:
+        """Optional. If present: of the checkpoints that the log signed in any such length of
+        time by its own clock, only the one that most witnesses cosigned, and the one that
+        most authorities stamped. If absent: all.
+        """
+
+    def __init__(
+        self,
+        *,
+        first_size: _builtins.int = ...,
+        spacing: _duration_pb2.Duration | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spacing", b"spacing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_size", b"first_size", "page_size", b"page_size", "page_token", b"page_token", "spacing", b"spacing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListVouchersRequest: _TypeAlias = ListVouchersRequest  # noqa: Y015
+
+@_typing.final
+class ListVouchersResponse(_message.Message):
+    """Checkpoints that others vouch for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKPOINTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the page after this one; empty if this is the last one."""
+    @_builtins.property
+    def checkpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___VouchedCheckpoint]:
+        """By size. A page can be empty without being the last one."""
+
+    def __init__(
+        self,
+        *,
+        checkpoints: _abc.Iterable[Global___VouchedCheckpoint] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoints", b"checkpoints", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListVouchersResponse: _TypeAlias = ListVouchersResponse  # noqa: Y015
+
+@_typing.final
+class VouchedCheckpoint(_message.Message):
+    """A checkpoint that others vouch for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    TIMESTAMPS_FIELD_NUMBER: _builtins.int
+    checkpoint: _builtins.str
+    """C2SP `tlog-checkpoint` in a signed note: the log's signature of type Ed25519, and
+    all cosignatures.
+    """
+    @_builtins.property
+    def timestamps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """`TimeStampToken`s in DER over the checkpoint's text, without its signatures, each of
+        another authority.
+        """
+
+    def __init__(
+        self,
+        *,
+        checkpoint: _builtins.str = ...,
+        timestamps: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "timestamps", b"timestamps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VouchedCheckpoint: _TypeAlias = VouchedCheckpoint  # noqa: Y015

@@ -57,6 +57,11 @@ class LogServiceStub:
                 request_serializer=onward_dot_v1_dot_log__pb2.ListEntriesRequest.SerializeToString,
                 response_deserializer=onward_dot_v1_dot_log__pb2.ListEntriesResponse.FromString,
                 _registered_method=True)
+        self.ListVouchers = channel.unary_unary(
+                '/onward.v1.LogService/ListVouchers',
+                request_serializer=onward_dot_v1_dot_log__pb2.ListVouchersRequest.SerializeToString,
+                response_deserializer=onward_dot_v1_dot_log__pb2.ListVouchersResponse.FromString,
+                _registered_method=True)
 
 
 class LogServiceServicer:
@@ -96,6 +101,16 @@ class LogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListVouchers(self, request, context):
+        """Lists the checkpoints that others vouch for, the smallest first: with the
+        cosignatures of witnesses, and with RFC 3161 tokens. Each says by when every entry
+        of its tree existed, whoever asks and whatever its statement is; so it is a call of
+        the log, for every member, and no part of an audit. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -118,6 +133,11 @@ def add_LogServiceServicer_to_server(servicer, server):
                     servicer.ListEntries,
                     request_deserializer=onward_dot_v1_dot_log__pb2.ListEntriesRequest.FromString,
                     response_serializer=onward_dot_v1_dot_log__pb2.ListEntriesResponse.SerializeToString,
+            ),
+            'ListVouchers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListVouchers,
+                    request_deserializer=onward_dot_v1_dot_log__pb2.ListVouchersRequest.FromString,
+                    response_serializer=onward_dot_v1_dot_log__pb2.ListVouchersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -231,6 +251,33 @@ class LogService:
             '/onward.v1.LogService/ListEntries',
             onward_dot_v1_dot_log__pb2.ListEntriesRequest.SerializeToString,
             onward_dot_v1_dot_log__pb2.ListEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListVouchers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/onward.v1.LogService/ListVouchers',
+            onward_dot_v1_dot_log__pb2.ListVouchersRequest.SerializeToString,
+            onward_dot_v1_dot_log__pb2.ListVouchersResponse.FromString,
             options,
             channel_credentials,
             insecure,

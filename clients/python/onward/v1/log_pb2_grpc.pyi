@@ -32,6 +32,12 @@ class LogServiceStub:
     """
     ListEntries: _aio.UnaryUnaryMultiCallable[_log_pb2.ListEntriesRequest, _log_pb2.ListEntriesResponse]
     """Returns entries by their index. Fails with LOG_RANGE. Idempotent."""
+    ListVouchers: _aio.UnaryUnaryMultiCallable[_log_pb2.ListVouchersRequest, _log_pb2.ListVouchersResponse]
+    """Lists the checkpoints that others vouch for, the smallest first: with the
+    cosignatures of witnesses, and with RFC 3161 tokens. Each says by when every entry
+    of its tree existed, whoever asks and whatever its statement is; so it is a call of
+    the log, for every member, and no part of an audit. Idempotent.
+    """
 
 class LogServiceServicer(metaclass=_abc_1.ABCMeta):
     """The exchange's log: a Merkle tree (RFC 9162 section 2.1, SHA-256) whose entry is the
@@ -75,5 +81,17 @@ class LogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_log_pb2.ListEntriesRequest, _abc.Awaitable[_log_pb2.ListEntriesResponse]],
     ) -> _abc.Awaitable[_log_pb2.ListEntriesResponse]:
         """Returns entries by their index. Fails with LOG_RANGE. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def ListVouchers(
+        self,
+        request: _log_pb2.ListVouchersRequest,
+        context: _aio.ServicerContext[_log_pb2.ListVouchersRequest, _abc.Awaitable[_log_pb2.ListVouchersResponse]],
+    ) -> _abc.Awaitable[_log_pb2.ListVouchersResponse]:
+        """Lists the checkpoints that others vouch for, the smallest first: with the
+        cosignatures of witnesses, and with RFC 3161 tokens. Each says by when every entry
+        of its tree existed, whoever asks and whatever its statement is; so it is a call of
+        the log, for every member, and no part of an audit. Idempotent.
+        """
 
 def add_LogServiceServicer_to_server(servicer: LogServiceServicer, server: _aio.Server) -> None: ...

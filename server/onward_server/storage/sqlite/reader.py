@@ -21,6 +21,7 @@ from onward_server.storage.contract import (
     TimestampRow,
     TokenRow,
     Topic,
+    VouchedRow,
     intake_subject,
 )
 from onward_server.storage.sqlite import contents
@@ -102,6 +103,15 @@ class SqliteReader:
         By authority; one without such a token is absent.
         """
         return await self._rows(TimestampRow, QUERIES.first_timestamps, first=size)
+
+    async def timestamps(self, sizes: Iterable[int]) -> list[TimestampRow]:
+        """The tokens on checkpoints of these sizes, by size and authority."""
+        wanted = to_json(list(set(sizes)))
+        return await self._rows(TimestampRow, QUERIES.timestamps, sizes=wanted)
+
+    async def vouched(self, size: int, limit: int) -> list[VouchedRow]:
+        """Checkpoints with cosignatures or tokens, of ``size`` or more, in order."""
+        return await self._rows(VouchedRow, QUERIES.vouched, first=size, limit=limit)
 
     async def last_timestamp(self, authority: str) -> TimestampRow | None:
         """The token of an authority on the largest checkpoint that it has stamped."""

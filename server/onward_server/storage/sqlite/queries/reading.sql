@@ -78,6 +78,42 @@ WHERE authority = :authority AND size = (
   SELECT max(size) FROM timestamps WHERE authority = :authority
 );
 
+-- name: vouched(first, limit)$
+-- Sizes, from one on and in order, that anybody has cosigned or stamped: with the
+-- checkpoint, and how many have.
+WITH sizes (size) AS (
+  SELECT * FROM (
+    SELECT DISTINCT size FROM cosignatures
+    WHERE size >= :first ORDER BY size LIMIT :limit
+  )
+  UNION
+  SELECT * FROM (
+    SELECT DISTINCT size FROM timestamps
+    WHERE size >= :first ORDER BY size LIMIT :limit
+  )
+  ORDER BY 1
+  LIMIT :limit
+)
+SELECT group_concat(row)
+FROM (
+  SELECT json_array(
+    size, note, signed_ms,
+    (SELECT count(*) FROM cosignatures AS own WHERE own.size = sizes.size),
+    (SELECT count(*) FROM timestamps AS own WHERE own.size = sizes.size)
+  ) AS row
+  FROM sizes JOIN checkpoints USING (size)
+  ORDER BY size
+);
+
+-- name: timestamps(sizes)$
+-- The tokens on checkpoints of these sizes, by size and authority.
+SELECT group_concat(row)
+FROM (
+  SELECT row FROM json_each(:sizes) AS wanted
+  JOIN timestamp_rows ON size = wanted.value
+  ORDER BY size, authority
+);
+
 -- name: tiles(coordinates)$
 -- Tiles by [level, index].
 SELECT group_concat(row)
