@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from onward.core.bundle import Bundle
-from onward.core.timing import Source
+from onward.core.timing import Judgement, Source
 from onward.core.verify import Report, Verdict, verify_bundle
 from onward_server.exchange.records import Records
 from onward_server.exchange.vouching import Vouching
 from tests.exchange.test_submission import acknowledged
+from tests.exchange.test_witnesses import dated
 from tests.support.witnesses import WitnessedWorld, open_witnessed
 from tests.support.world import HOTLINE, populate
 
@@ -107,3 +108,26 @@ async def test_who_trusts_fewer_witnesses_has_a_closer_bound(
         report = verify_bundle(data, trust(witnessed, quorum))
         assert report.exit_code == 0, report.steps
         assert set(bounds(report).values()) == {begin + seconds}
+
+
+async def test_a_clock_that_jumps_ahead_makes_nobody_late(
+    witnessed: WitnessedWorld,
+) -> None:
+    """What witnesses had seen long before is no evidence of a year without answer."""
+    world = witnessed.world
+    chain = await acknowledged(world)
+    honest = world.clock.now_ms() // 1000 + 60
+    world.clock.advance(365 * 24 * 3600)
+    await world.erasing.by_publisher(world.caller(HOTLINE), chain.referral_id)
+    for name in "abc":
+        witnessed.town.moods[name] = dated(witnessed, name, honest)
+    await witnessed.ask()
+    data = await bundle(witnessed, chain.referral_id)
+    report = verify_bundle(data, trust(witnessed, "all"))
+    (delivery,) = report.deliveries
+    judged = {item.name: item.judgement for item in delivery.deadlines}
+    assert judged["outcome"] is Judgement.UNDETERMINED
+    assert judged["acknowledge"] is Judgement.MET
+    refused = [step for step in report.steps if step.verdict is Verdict.NOT_PROVEN]
+    assert {step.number for step in refused} == {9}
+    assert any("erasure" in step.subject for step in refused)

@@ -198,12 +198,12 @@ def line_of(name: str, witnessed: WitnessedWorld) -> bytes:
     return cosigner.sign(text, 7).format().encode()
 
 
-def dated(witnessed: WitnessedWorld, time: int) -> Callable[[bytes], Reply]:
-    """Returns a mood of witness ``a``: it cosigns, and states this time."""
+def dated(witnessed: WitnessedWorld, name: str, time: int) -> Callable[[bytes], Reply]:
+    """Returns a mood of a witness: it cosigns, and states this time."""
 
     def answer(body: bytes) -> Reply:
         text = AddCheckpoint.parse(body).note.text
-        line = witnessed.town.cosigner("a").sign(text, time).format()
+        line = witnessed.town.cosigner(name).sign(text, time).format()
         return Reply(200, "text/plain", line.encode())
 
     return answer
@@ -282,7 +282,7 @@ async def test_other_lines_of_an_answer_are_ignored(witnessed: WitnessedWorld) -
 async def test_a_time_that_is_none_disturbs_nobody(
     witnessed: WitnessedWorld, time: int
 ) -> None:
-    witnessed.town.moods["a"] = dated(witnessed, time)
+    witnessed.town.moods["a"] = dated(witnessed, "a", time)
     await witnessed.witnesses.propose()
     for _ in range(3):
         # What is written for the witness can share a commit with what is published.
@@ -292,7 +292,7 @@ async def test_a_time_that_is_none_disturbs_nobody(
 
 
 async def test_the_last_time_there_is_can_be_kept(witnessed: WitnessedWorld) -> None:
-    witnessed.town.moods["a"] = dated(witnessed, MAX_TIME)
+    witnessed.town.moods["a"] = dated(witnessed, "a", MAX_TIME)
     await witnessed.ask()
     seen = witnessed.policy.open_checkpoint(witnessed.log.witnessed()).times
     assert seen["a"] == MAX_TIME

@@ -83,10 +83,14 @@ class Interval:
         return max(self.claimed, self.not_before or self.claimed)
 
     @property
+    def vouched(self) -> datetime | None:
+        """The upper bound where others vouch for it."""
+        return self.not_after if self.source is not Source.CLAIMS else None
+
+    @property
     def latest(self) -> datetime:
         """The upper bound where others vouch for it, else :attr:`earliest`."""
-        vouched = self.not_after if self.source is not Source.CLAIMS else None
-        return vouched or self.earliest
+        return self.vouched or self.earliest
 
     def contradiction(self) -> str:
         """Returns how the claimed time contradicts a bound, or an empty string."""

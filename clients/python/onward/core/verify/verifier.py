@@ -122,7 +122,7 @@ def verify_bundle(data: bytes, trust: str, authorities: str = "") -> Report:
     stamped, problems = trees.stamped(evidence.stamps, trusted)
     seen = trees.witnessed() + stamped
     times = intervals(evidence.entries, keys.exchange, trees.origin, seen)
-    reports = _report(deliveries, times, _until(evidence, keys.exchange))
+    reports = _report(deliveries, times, _until(evidence, keys.exchange, times))
     problems += _check_times(evidence, times) + check_alarms(deliveries, times)
     sources = {time.source for time in times.values()} or {Source.CLAIMS}
     why = f"{_vouched(sources)}; {_deadlines(reports)}{_unused(evidence, trusted)}"
@@ -199,9 +199,19 @@ def _hidden(delivery: Delivery, bundle: Bundle) -> bool:
     return other and of_referral and not delivery.shown
 
 
-def _until(evidence: Evidence, exchange: str) -> datetime:
-    """Returns the last time that the exchange claims: up to then the evidence goes."""
-    claims = (entry.claimed for entry in evidence.entries if entry.issuer == exchange)
+def _until(
+    evidence: Evidence, exchange: str, times: Mapping[int, Interval]
+) -> datetime:
+    """Returns the last time that the exchange claims: up to then the evidence goes.
+
+    Where others had seen a statement before the time that it claims, up to when they
+    had: an exchange whose clock is ahead must not make others late.
+    """
+    claims = (
+        min(entry.claimed, times[entry.index].vouched or entry.claimed)
+        for entry in evidence.entries
+        if entry.issuer == exchange
+    )
     return max(claims, default=datetime.fromtimestamp(0, UTC))
 
 
