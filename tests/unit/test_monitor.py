@@ -283,6 +283,17 @@ async def test_witnesses_say_how_old_a_checkpoint_is(
     assert condition(await never.round()) is None
 
 
+async def test_a_witness_whose_clock_is_ahead_does_not_keep_a_log_fresh_for_ever(
+    mirror: Mirror, clock: Clock
+) -> None:
+    ahead = int(clock.now.timestamp()) + 301
+    log = ServedLog(digests(3), witnesses=["w1"], time=ahead)
+    monitor = Monitor(log, log.policy, mirror, Watch(clock=clock))
+    assert condition(await monitor.round()) is Condition.STALE
+    clock.advance(1)
+    assert condition(await monitor.round()) is None
+
+
 async def test_a_log_that_is_down_says_nothing(
     monitor: Monitor, log: ServedLog
 ) -> None:

@@ -226,7 +226,9 @@ class Monitor:
         """
         most, now = self._watch.stale_after, self._watch.clock().timestamp()
         if self._policy.quorum is not None:
-            recent = [name for name, time in head.times.items() if now - time <= most]
+            # A time to come says as little about now as one that is long past.
+            ages = {name: abs(now - time) for name, time in head.times.items()}
+            recent = [name for name, age in ages.items() if age <= most]
             fine = self._policy.is_quorum(recent)
             why = f"no quorum of witnesses has cosigned size {head.size} for {most:g} s"
         else:
