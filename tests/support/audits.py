@@ -288,6 +288,22 @@ class Referred:
         self.moved(recipient, v.DELIVERY_STATE_ACKNOWLEDGED)
         return self.answers(recipient, received, acknowledgment=body, **fields)
 
+    def take_back(self, *recipients: str) -> Said:
+        """The hotline takes it back before it went out to these recipients."""
+        body = statement_pb2.Retraction(reason=v.RETRACTION_REASON_SENT_IN_ERROR)
+        for name in recipients or (POLICE,):
+            self.moved(name, v.DELIVERY_STATE_CANCELLED, v.DELIVERY_STATE_ACCEPTED)
+        return self.answers(HOTLINE, self.referral, retraction=body)
+
+    def erase(self, *recipients: str) -> Said:
+        """Its time is over before it went out to these recipients."""
+        body = statement_pb2.Erasure(
+            content_digest=CONTENT, reason=v.ERASURE_REASON_RETENTION_ENDED
+        )
+        for name in recipients or (POLICE,):
+            self.moved(name, v.DELIVERY_STATE_EXPIRED, v.DELIVERY_STATE_ACCEPTED)
+        return self.answers(EXCHANGE, self.accepted, erasure=body)
+
     def breach(self, kind: int, due_ms: int, recipient: str = POLICE) -> Said:
         """The exchange says that the recipient is late."""
         due = statement_pb2.Due(
@@ -300,10 +316,11 @@ class Referred:
         body = statement_pb2.Breach(due=due)
         return self.answers(EXCHANGE, self.referral, breach=body)
 
-    def moved(self, recipient: str, state: int) -> None:
+    def moved(self, recipient: str, state: int, before: int | None = None) -> None:
         """Keeps the figures."""
         urgency = self.referral.statement.message.referral.urgency
-        self.story.deliveries[recipient, urgency, self.state] -= 1
+        was = self.state if before is None else before
+        self.story.deliveries[recipient, urgency, was] -= 1
         self.story.deliveries[recipient, urgency, state] += 1
         self.state = state
 

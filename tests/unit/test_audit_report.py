@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bench.scribe import timestamp
+from bench.scribe import Said, timestamp
 from onward.core.audit.report import AuditReport
 from onward.core.audit.sample import draw
 from onward.core.audit.scope import Period
@@ -29,7 +29,9 @@ from tests.support.audits import (
     MINUTE,
     NEVADA,
     POLICE,
+    WELFARE,
     Story,
+    wrong,
 )
 
 
@@ -106,6 +108,70 @@ def test_a_tip_about_a_minor_that_was_withheld_calls_for_attention(
     report = story.reported()
     assert count(report, 4, "mandated") == count(report, 4, "withheld") == 1
     assert answer(report, 4).attention
+
+
+def imminent(story: Story, number: int = 1) -> Said:
+    return story.register(number, urgency=v.URGENCY_IMMINENT_DANGER)
+
+
+@pytest.mark.parametrize("end", ["take_back", "erase"])
+def test_what_ended_before_it_was_received_was_not_sent_in_time(
+    story: Story, end: str
+) -> None:
+    referred = story.refer(intake=imminent(story))
+    getattr(referred, end)()
+    story.end()
+    report = story.reported()
+    assert wrong(story.judged()) == set()
+    assert count(report, 1, "passed_on") == count(report, 1, "taken_back") == 1
+    assert [row[1] for row in rows(report, 1, "taken-back")] == [1]
+    assert (count(report, 4, "in_time"), count(report, 4, "taken_back")) == (0, 1)
+    assert [row[1] for row in rows(report, 4, "mandated-missed")] == [1]
+    assert [row[0] for row in rows(report, 9, "no-owner")] == [referred.referral.id]
+    assert all(answer(report, number).attention for number in (1, 4, 9))
+
+
+def test_a_tip_about_a_minor_that_the_police_never_received_was_not_sent(
+    story: Story,
+) -> None:
+    intake = story.register(1, urgency=v.URGENCY_MINOR, age=v.AGE_GROUP_13_17)
+    story.refer(WELFARE, intake=intake).receive(WELFARE)
+    story.intakes[HOTLINE, v.URGENCY_MINOR, v.INTAKE_STATE_OPEN] += 1
+    story.intakes[HOTLINE, v.URGENCY_MINOR, v.INTAKE_STATE_PASSED_ON] -= 1
+    story.refer(POLICE, intake=intake).take_back()
+    story.end()
+    report = story.reported()
+    assert wrong(story.judged()) == set()
+    assert count(report, 4, "taken_back") == 1
+
+
+def test_what_was_taken_back_and_sent_anew_was_sent_in_time_and_has_an_owner(
+    story: Story,
+) -> None:
+    intake = imminent(story)
+    story.refer(NEVADA, intake=intake).take_back(NEVADA)
+    again = story.refer(POLICE, intake=intake)
+    story.intakes[HOTLINE, v.URGENCY_IMMINENT_DANGER, v.INTAKE_STATE_OPEN] += 1
+    story.intakes[HOTLINE, v.URGENCY_IMMINENT_DANGER, v.INTAKE_STATE_PASSED_ON] -= 1
+    again.receive()
+    story.end()
+    report = story.reported()
+    assert wrong(story.judged()) == set()
+    assert (count(report, 4, "in_time"), count(report, 4, "taken_back")) == (1, 0)
+    assert count(report, 9, "orphans") == 0
+    assert not any(answer(report, number).attention for number in (1, 4, 9))
+
+
+def test_what_was_received_and_then_taken_back_had_been_sent(story: Story) -> None:
+    referred = story.refer(intake=imminent(story))
+    referred.receive()
+    body = statement_pb2.Retraction(reason=v.RETRACTION_REASON_SENT_IN_ERROR)
+    referred.moved(POLICE, v.DELIVERY_STATE_RETRACTION_PENDING)
+    referred.answers(HOTLINE, referred.referral, retraction=body)
+    story.end()
+    report = story.reported()
+    assert wrong(story.judged()) == set()
+    assert (count(report, 4, "in_time"), count(report, 9, "orphans")) == (1, 0)
 
 
 def test_a_third_partys_tip_withheld_for_want_of_consent_calls_for_attention(

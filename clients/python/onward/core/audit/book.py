@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from typing import Final, TypeAlias
 
 from onward.core.audit.chains import intake_chain
@@ -14,6 +16,7 @@ from onward.core.audit.facts import (
     IntakeFacts,
     ReferralFacts,
     Span,
+    is_lost,
 )
 from onward.core.audit.steps import INTAKES
 from onward.core.errors import StateError
@@ -37,6 +40,8 @@ _PASS_ON: Final = vocabulary_pb2.DEADLINE_KIND_PASS_ON
 _REVIEW: Final = vocabulary_pb2.DEADLINE_KIND_REVIEW
 _OPEN: Final = State.INTAKE_STATE_OPEN
 _WITHHELD: Final = State.INTAKE_STATE_WITHHELD
+_PASSED_ON: Final = State.INTAKE_STATE_PASSED_ON
+_NOBODY: Final = Reach(0)
 _EVENTS: Final = {
     "withholding": Event.WITHHOLDING,
     "hold": Event.HOLD,
@@ -53,6 +58,10 @@ class IntakeRecord:
         state: where it stands, an ``IntakeState``.
         ended: the entry that made it so; :data:`NONE` while nothing has.
         passed_on: the entry by which all had it that must have it.
+        standing: the same without the deliveries that ended before they were received;
+            :data:`NONE` where those that remain do not suffice.
+        reaches: whom each accepted referral addressed, by the acceptance's entry.
+        kept: whom the deliveries reach that did not end so.
         withholding: the last one that counts.
         duplicate: the link that ended it as a duplicate.
         held: whether a supervisor took more time.
@@ -64,6 +73,9 @@ class IntakeRecord:
     state: int = INITIAL
     ended: int = NONE
     passed_on: int = NONE
+    standing: int = NONE
+    reaches: list[tuple[int, Reach]] = field(default_factory=list)
+    kept: Reach = _NOBODY
     withholding: Decision | None = None
     duplicate: Decision | None = None
     held: bool = False
@@ -79,6 +91,16 @@ class IntakeRecord:
     def needed(self) -> Reach:
         """Who must have it, whoever consents."""
         return mandated(self.facts.urgency, self.facts.age_group)
+
+    @property
+    def taken_back(self) -> bool:
+        """Whether it was passed on, and those who had to have it never received it."""
+        return self.state == State.INTAKE_STATE_PASSED_ON and self.standing == NONE
+
+    def reached(self, at: int) -> Reach:
+        """Returns whom the referrals address that were accepted before an entry."""
+        before = (reached for accepted, reached in self.reaches if accepted < at)
+        return reduce(or_, before, _NOBODY)
 
 
 Book: TypeAlias = Mapping[tuple[str, int], IntakeRecord]
@@ -181,15 +203,18 @@ def _follow(
     findings: list[Finding],
 ) -> None:
     """Moves one intake through all that happened to it, in the log's order."""
-    reached = Reach(0)
     opened = record.facts.at
+    undecided = record.state  # where it would stand, had nothing been passed on
     events = sorted(_events(record, answers), key=lambda item: item[0])
     for at, kind, cause in events:
         event = kind
         if isinstance(cause, ReferralFacts):
-            reached |= reach(kind_of(name, at) for name in cause.recipients)
+            _address(record, cause, kind_of)
+            reached = record.reached(at + 1)
             event = event_of_referral(record.state, reached, record.needed)
-            record.referrals.append(cause.referral_id)
+            stands = event_of_referral(undecided, record.kept, record.needed)
+            if stands is Event.REFERRAL and record.standing == NONE:
+                record.standing = at
         try:
             after = advance(record.state, event)
         except StateError as error:
@@ -200,8 +225,19 @@ def _follow(
             opened = at
             record.ended = NONE if after == _OPEN else at
         record.state = after
+        undecided = undecided if after == _PASSED_ON else after
         _note(record, event, cause, at)
     _close(record, opened, NONE)
+
+
+def _address(record: IntakeRecord, referral: ReferralFacts, kind_of: KindOf) -> None:
+    """Notes whom a referral of an intake addresses, and whom it still reaches."""
+    at = referral.accepted
+    lost = {item.recipient for item in referral.deliveries if is_lost(referral, item)}
+    addressed = {name: kind_of(name, at) for name in referral.recipients}
+    record.referrals.append(referral.referral_id)
+    record.reaches.append((at, reach(addressed.values())))
+    record.kept |= reach(kind for name, kind in addressed.items() if name not in lost)
 
 
 def _events(

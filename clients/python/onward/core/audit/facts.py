@@ -221,6 +221,18 @@ class Reading(NamedTuple):
     times: bytes
 
 
+def is_lost(referral: ReferralFacts, delivery: DeliveryFacts) -> bool:
+    """Whether a delivery ended before its recipient had the tip.
+
+    It was taken back before it was received, or its content expired or was erased and
+    it never was.
+    """
+    received, retracted = delivery.received, referral.retracted
+    if retracted != NONE:
+        return not NONE < received < retracted
+    return referral.erased != NONE and received == NONE
+
+
 def milliseconds(time: Timestamp) -> int:
     """Returns a time in whole milliseconds since 1970, 0 where none is stated."""
     return time.seconds * _MILLISECONDS + time.nanos // _NANOSECONDS

@@ -51,6 +51,9 @@ _OF_CONSENT: Final = frozenset(
 )
 _LATE: Final = "sent, but late"
 _IN_TIME: Final = "sent in time"
+_TAKEN_BACK: Final = "taken back before receipt"
+_TAKEN_BACK_TITLE: Final = "Passed on, and taken back or erased before it was received"
+_MISSED: Final = frozenset({_LATE, _TAKEN_BACK, "withheld", "open"})
 
 
 def completeness(scope: Scope) -> Answer:
@@ -74,10 +77,12 @@ def completeness(scope: Scope) -> Answer:
         for total, column in zip(sums, columns, strict=True)
         if column
     ]
+    taken_back = [record for record in scope.intakes if record.taken_back]
     begin, end = (scope.audited.clock.place(ms) for ms in scope.period)
     end = min(end, scope.audited.log_size)
     figures: dict[str, Cell] = {
         **totals,
+        "taken_back": Count("taken.back", len(taken_back)),
         "loose": Count("loose", len(scope.loose)),
         "tests": Count("tests", len(scope.tests)),
         "entries_gained": Count("log.gained", max(end - begin, 0)),
@@ -89,11 +94,12 @@ def completeness(scope: Scope) -> Answer:
         1,
         "What became of every tip that was received?",
         verdict(scope.audited, BOOKS | {FIGURES}, holds=holds),
-        bool(scope.loose),
+        bool(scope.loose or taken_back),
         "{received} tips were received: {passed_on} were passed on, {withheld} were "
         "withheld for a stated reason, {duplicates} were duplicates, and {open} are "
-        "still open. In this time the log gained {entries_gained} entries, of which "
-        "{entries_shown} were shown.",
+        "still open. {taken_back} of those passed on were taken back, or their content "
+        "erased, before they were received. In this time the log gained "
+        "{entries_gained} entries, of which {entries_shown} were shown.",
         figures,
         (
             Table("sum", "By hotline", ("hotline", *map(_title, _SUM)), tuple(rows)),
@@ -101,6 +107,7 @@ def completeness(scope: Scope) -> Answer:
             _list(
                 "open", "Tips still open", _of(scope, State.INTAKE_STATE_OPEN), scope
             ),
+            _list("taken-back", _TAKEN_BACK_TITLE, taken_back, scope),
             _list("intakes", "All tips", scope.intakes, scope),
             _loose(scope),
             _list("tests", "Tests, which count nowhere", scope.tests, scope),
@@ -190,7 +197,7 @@ def mandated(scope: Scope) -> Answer:
     needed = [record for record in scope.intakes if record.needed]
     fate = _fate_of(scope)
     fates = Counter(fate(record) for record in needed)
-    names = (_IN_TIME, _LATE, "duplicates of others", "withheld", "open")
+    names = (_IN_TIME, _LATE, _TAKEN_BACK, "duplicates of others", "withheld", "open")
     counts = {name: Count(f"mandated.{name}", fates[name]) for name in names}
     total = Count("mandated", len(needed))
     rows: list[tuple[Cell, ...]] = []
@@ -212,27 +219,30 @@ def mandated(scope: Scope) -> Answer:
         if rows
     ]
     rows.append(("all", *whole_row))
-    missed = [r for r in needed if fate(r) in {_LATE, "withheld", "open"}]
+    missed = [record for record in needed if fate(record) in _MISSED]
     return Answer(
         4,
         "Was every tip about a minor or imminent danger sent to whom it had to go?",
         verdict(scope.audited, BOOKS | {DEADLINES}),
         bool(missed),
         "{mandated} tips had to go to law enforcement, and those about minors to child "
-        "welfare as well. {in_time} were sent in time and {late} late; {duplicates} "
-        "repeat a tip that was registered before; {withheld} were withheld, and {open} "
-        "are still open.",
+        "welfare as well. {in_time} were sent in time and {late} late; {taken_back} "
+        "were taken back before they were received; {duplicates} repeat a tip that was "
+        "registered before; {withheld} were withheld, and {open} are still open.",
         {
             "mandated": total,
             "in_time": counts[_IN_TIME],
             "late": counts[_LATE],
+            "taken_back": counts[_TAKEN_BACK],
             "duplicates": counts["duplicates of others"],
             "withheld": counts["withheld"],
             "open": counts["open"],
         },
         (
             Table("mandated", "By class", ("class", "tips", *names), tuple(rows)),
-            _list("mandated-missed", "Late, withheld or open", missed, scope),
+            _list(
+                "mandated-missed", "Late, taken back, withheld or open", missed, scope
+            ),
         ),
         (Chart("Sent in time?", tuple(Bar(n, c) for n, c in counts.items())),),
         tuple(equations),
@@ -245,6 +255,8 @@ def _fate_of(scope: Scope) -> Callable[[IntakeRecord], str]:
     kind = Kind.DEADLINE_KIND_PASS_ON
 
     def fate(record: IntakeRecord) -> str:
+        if record.taken_back:
+            return _TAKEN_BACK
         if record.state == State.INTAKE_STATE_PASSED_ON:
             return _LATE if (record.name, kind) in late else _IN_TIME
         return {

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from onward.core.audit.facts import NONE, ReferralFacts
+from onward.core.audit.facts import NONE, ReferralFacts, is_lost
 from onward.core.audit.questions.asking import BOOKS, GROUND, counted, parts, verdict
 from onward.core.audit.scope import Scope
 from onward.core.audit.tables import (
@@ -47,12 +47,11 @@ def owners(scope: Scope) -> Answer:
         word("DeclineReason", sent.delivery.declined_reason) for sent in declined
     )
     known = {referral.referral_id: referral for referral in scope.referrals}
+    siblings = _siblings(scope)
     orphans = [
         referral
         for referral in scope.referrals
-        if not referral.parent_id
-        and referral.retracted == NONE
-        and not _owned(referral, known)
+        if not referral.parent_id and _orphaned(referral, known, siblings)
     ]
     return Answer(
         9,
@@ -185,12 +184,48 @@ def outcomes(scope: Scope) -> Answer:
     )
 
 
+def _siblings(scope: Scope) -> Mapping[str, Sequence[Sequence[str]]]:
+    """Returns for each referral the referrals of each tip that it answers."""
+    found: dict[str, list[Sequence[str]]] = {}
+    for record in scope.intakes:
+        for name in record.referrals:
+            found.setdefault(name, []).append(record.referrals)
+    return found
+
+
+def _orphaned(
+    referral: ReferralFacts,
+    known: Mapping[str, ReferralFacts],
+    siblings: Mapping[str, Sequence[Sequence[str]]],
+) -> bool:
+    """Whether nobody is in charge of a referral.
+
+    Once somebody had received it, a publisher that takes it back ends that on purpose.
+    What was taken back before was perhaps only sent anew: its tips have no owner where
+    no other referral of theirs has one.
+    """
+    if _owned(referral, known):
+        return False
+    if referral.retracted == NONE:
+        return True
+    if not all(is_lost(referral, delivery) for delivery in referral.deliveries):
+        return False
+    tips = siblings.get(referral.referral_id, ((),))
+    return not all(
+        any(name in known and _owned(known[name], known) for name in tip)
+        for tip in tips
+    )
+
+
 def _owned(referral: ReferralFacts, known: Mapping[str, ReferralFacts]) -> bool:
     """Whether somebody is in charge of a referral, or of what it was passed on as."""
     waiting, met = [referral], {referral.referral_id}
     while waiting:
         item = waiting.pop()
-        if any(delivery.state not in _NOBODYS for delivery in item.deliveries):
+        if any(
+            delivery.state not in _NOBODYS and not is_lost(item, delivery)
+            for delivery in item.deliveries
+        ):
             return True
         children = [known[p.child_id] for p in item.passings if p.child_id in known]
         waiting += [child for child in children if child.referral_id not in met]
