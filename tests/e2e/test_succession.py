@@ -103,6 +103,26 @@ async def test_a_chain_goes_on_in_the_successor_and_both_halves_are_provable(
     command("onward-server", "log", "verify", "--config", config)
 
 
+async def test_an_auditor_finds_nothing_wrong_with_a_successor(
+    exchange: ExchangeProcess,
+) -> None:
+    everything = "spiffe://national.example/auditor/everything"
+    await exchange.join(everything, vocabulary_pb2.MEMBER_KIND_AUDITOR, ["*"])
+    async with Client.open(exchange.home(HOTLINE)) as client:
+        await publish(client)
+    exchange.stop()
+    succeed(exchange, "second", ORIGIN)
+    trust = succeed(exchange, "third", "national.example/log/3")
+    exchange.start()
+    (exchange.folder / "trust.txt").write_text(trust)
+    home = ("--home", str(exchange.home(everything).path))
+    command("onward", "follow", str(exchange.folder / "trust.txt"), *home)
+    out = str(exchange.folder / "report")
+    asked = ("--jurisdiction", "*", "--from", "2000-01-01", "--to", "2100-01-01")
+    report = json.loads(command("onward", "report", *asked, "-o", out, "--json", *home))
+    assert report["verdict"] == "PROVEN"
+
+
 async def test_a_retired_log_signs_nothing_more(exchange: ExchangeProcess) -> None:
     exchange.stop()
     note = command_checkpoint(exchange, exchange.config.parent)

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Final
 
 from onward.core.audit.book import check_answers, check_numbers, keep_book
+from onward.core.audit.carrying import check_carried
 from onward.core.audit.checks import (
     check_coverage,
     check_figures,
@@ -62,7 +63,8 @@ class Audit:
        and belongs to the chain with which it is listed.
     2. Checkpoint: a log of the trust file signed it, and so did the quorum of witnesses
        where the trust file asks for one.
-    3. Entries: the tree over all entries of the log has the checkpoint's root.
+    3. Entries: the tree over all entries of the log has the checkpoint's root. Those
+       that a successor carries on are those that its predecessor had signed.
     4. Access: the exchange signed and logged, before it showed anything, to whom, for
        which jurisdictions, how many statements and with which root; these are they.
     5. Places: each statement is the entry that the log has at its place.
@@ -230,6 +232,9 @@ class Audit:
         if item.kind in _DIRECTORY:
             vkeys = (log.vkey for log in self._policy.logs)
             self._keys.add(item, [key.format() for key in vkeys])
+            if item.kind == "key_change":
+                with self._found.noting(ENTRIES, item.subject):
+                    check_carried(item, self.entries)
             if item.kind == "directory_change":
                 member = message.directory_change.member
                 self._members.add(item.index, member)

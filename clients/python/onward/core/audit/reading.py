@@ -266,7 +266,9 @@ def _check_chain(chain: str, entry: Entry) -> None:
             f"it is listed with the chain {chain or 'of the exchange'!r}, and is of "
             f"the chain {named or 'of the exchange'!r}"
         )
-    if entry.index and not message.HasField("seen"):
+    # How a log begins, also one that is carried on here, is judged with the keys.
+    begins = entry.kind == "key_change" and not message.previous
+    if entry.index and not begins and not message.HasField("seen"):
         raise MalformedError("it names no checkpoint that its issuer had seen")
 
 
