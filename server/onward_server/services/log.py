@@ -37,7 +37,7 @@ class LogService(log_pb2_grpc.LogServiceServicer):
         """Returns a receipt for an entry."""
         check_digest(request.digest, "digest")
         if request.HasField("wait"):
-            seconds = request.wait.ToTimedelta().total_seconds()
+            seconds = request.wait.ToNanoseconds() / 1e9
             receipt = await self._log.witnessed_receipt(request.digest, seconds)
         else:
             receipt = await self._log.receipt(request.digest)
