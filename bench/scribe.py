@@ -122,6 +122,7 @@ class Scribe:
     _namer: ChainNamer = field(default_factory=ChainNamer)
     _lines: TextIO | None = None
     _counter: int = 0
+    _policy: bytes = b""
     _begun_ms: int = 0
 
     def __post_init__(self) -> None:
@@ -214,7 +215,8 @@ class Scribe:
         body = statement_pb2.PolicyChange(
             policy_version="2026-11", policy_digest=digest, requested_by=EXCHANGE
         )
-        self.say(EXCHANGE, policy_change=body)
+        said = self.say(EXCHANGE, previous=self._policy, policy_change=body)
+        self._policy = said.digest
         folder = self.folder.policies / digest.hex()
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():

@@ -151,11 +151,32 @@ class Story:
         self.moved(intake, v.INTAKE_STATE_WITHHELD)
         return self.decide(intake, withholding=body)
 
-    def alarm(self, intake: Said, due_ms: int, kind: str = "breach") -> Said:
+    def hold(self, intake: Said) -> Said:
+        """A supervisor takes more time."""
+        number = intake.statement.message.intake.number
+        body = statement_pb2.Hold(
+            intake_number=number, approver_role="shift supervisor", reason="asks back"
+        )
+        return self.decide(intake, hold=body)
+
+    def change_policy(self, old: str, new: str) -> None:
+        """Puts a policy set with other deadlines in force."""
+        files = {
+            item.name: item.read_bytes()
+            for item in default_policy_folder().iterdir()
+            if item.is_file()
+        }
+        text = files["deadlines.toml"].decode().replace(old, new)
+        files["deadlines.toml"] = text.encode()
+        self.policy = self.scribe.put_in_force(files)
+
+    def alarm(
+        self, intake: Said, due_ms: int, kind: int = v.DEADLINE_KIND_PASS_ON
+    ) -> Said:
         """The exchange says that an intake is late."""
         message = intake.statement.message
         due = statement_pb2.Due(
-            kind=v.DEADLINE_KIND_PASS_ON,
+            kind=v.DeadlineKind.ValueType(kind),
             due_time=timestamp(due_ms),
             holder=HOTLINE,
             holder_role=v.HOLDER_ROLE_PUBLISHER,

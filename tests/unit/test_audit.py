@@ -403,6 +403,52 @@ def test_an_intake_with_its_breach_is_as_it_should_be(story: Story) -> None:
     assert (duty.subject, duty.holder) == (f"{HOTLINE}#7", HOTLINE)
 
 
+@pytest.mark.parametrize(("hours", "honest"), [(72, False), (96, True)])
+def test_a_hold_lasts_as_long_as_the_policy_at_the_hold_says(
+    story: Story, hours: int, *, honest: bool
+) -> None:
+    intake = story.register(7)
+    story.change_policy('hold_to = "72 h"', 'hold_to = "96 h"')
+    story.hold(intake)
+    received = intake.statement.message.intake.received_time.seconds * 1000
+    story.wait(hours * HOUR)
+    story.alarm(intake, received + hours * HOUR)
+    story.end()
+    assert (wrong(story.judged()) == set()) == honest
+
+
+def test_a_hold_after_a_missed_review_gives_more_time_as_well(story: Story) -> None:
+    intake = story.register(7)
+    received = intake.statement.message.intake.received_time.seconds * 1000
+    review = story.scribe.now_ms + HOUR
+    story.withhold(
+        intake,
+        reason=v.WITHHOLD_REASON_SAFETY_RISK,
+        review_time=timestamp(review),
+    )
+    story.wait(HOUR)
+    story.alarm(intake, review, v.DEADLINE_KIND_REVIEW)
+    story.hold(intake)
+    story.wait(71 * HOUR)
+    story.alarm(intake, received + 72 * HOUR)
+    story.moved(intake, v.INTAKE_STATE_OPEN)
+    story.intakes[HOTLINE, v.URGENCY_ROUTINE, v.INTAKE_STATE_OPEN] += 1
+    story.intakes[HOTLINE, v.URGENCY_ROUTINE, v.INTAKE_STATE_WITHHELD] -= 1
+    story.end()
+    assert wrong(story.judged()) == set()
+
+
+def test_a_hold_after_the_time_was_over_gives_none(story: Story) -> None:
+    intake = story.register(7)
+    story.wait(25 * HOUR)
+    story.awake()
+    story.hold(intake)
+    story.wait(HOUR)
+    story.awake()
+    story.end()
+    assert "PASS_ON" in str(whys(story.judged(), "deadlines"))
+
+
 def test_a_breach_before_its_time_is_false(story: Story) -> None:
     intake = story.register(7)
     story.wait(HOUR)

@@ -34,6 +34,9 @@ from tests.support.audits import (
     wrong,
 )
 
+OPEN = v.INTAKE_STATE_OPEN
+WITHHELD = v.INTAKE_STATE_WITHHELD
+
 
 @pytest.fixture
 def story(tmp_path: Path) -> Story:
@@ -172,6 +175,78 @@ def test_what_was_received_and_then_taken_back_had_been_sent(story: Story) -> No
     report = story.reported()
     assert wrong(story.judged()) == set()
     assert (count(report, 4, "in_time"), count(report, 9, "orphans")) == (1, 0)
+
+
+def provisional(story: Story, intake: Said, ms: int) -> None:
+    """Withholds a tip until a review, which is missed."""
+    at = story.scribe.now_ms + ms
+    story.withhold(
+        intake,
+        reason=v.WITHHOLD_REASON_SAFETY_RISK,
+        review_time=timestamp(at),
+    )
+    story.wait(ms)
+    story.alarm(intake, at, v.DEADLINE_KIND_REVIEW)
+    story.moved(intake, v.INTAKE_STATE_OPEN)
+    story.intakes[HOTLINE, intake.statement.message.intake.urgency, OPEN] += 1
+    story.intakes[HOTLINE, intake.statement.message.intake.urgency, WITHHELD] -= 1
+
+
+@pytest.mark.parametrize(
+    ("hours", "fate"), [(1, "in_time"), (23, "in_time"), (25, "late")]
+)
+def test_withholding_a_tip_in_between_gives_no_more_time_to_send_it(
+    story: Story, hours: int, fate: str
+) -> None:
+    intake = story.register(1, urgency=v.URGENCY_MINOR, age=v.AGE_GROUP_13_17)
+    provisional(story, intake, hours * HOUR)
+    story.refer(POLICE, WELFARE, intake=intake)
+    story.end()
+    report = story.reported()
+    assert wrong(story.judged()) == set()
+    assert (count(report, 4, fate), count(report, 4, "mandated")) == (1, 1)
+    assert answer(report, 4).attention == (fate == "late")
+
+
+@pytest.mark.parametrize(("hours", "fate"), [(71, "in_time"), (73, "late")])
+def test_a_hold_gives_the_time_that_the_policy_at_the_hold_allows(
+    story: Story, hours: int, fate: str
+) -> None:
+    intake = story.register(1, age=v.AGE_GROUP_13_17)
+    story.hold(intake)
+    received = intake.statement.message.intake.received_time.seconds * 1000
+    story.wait(hours * HOUR)
+    if fate == "late":
+        story.alarm(intake, received + 72 * HOUR)
+    story.refer(POLICE, WELFARE, intake=intake)
+    story.end()
+    assert wrong(story.judged()) == set()
+    assert count(story.reported(), 4, fate) == 1
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_a_tip_that_is_withheld_again_and_again_is_listed(
+    story: Story, times: int
+) -> None:
+    intake = story.register(1)
+    for _ in range(times):
+        provisional(story, intake, HOUR)
+    story.end()
+    report = story.reported()
+    assert wrong(story.judged()) == set()
+    assert len(rows(report, 1, "withheld-again")) == (times == 3)
+    assert answer(report, 1).attention == (times == 3)
+
+
+def test_a_tip_that_waits_half_a_year_for_a_decision_is_listed(story: Story) -> None:
+    intake = story.register(1)
+    story.withhold(story.register(2))
+    for _ in range(2):
+        provisional(story, intake, 91 * DAY)
+    story.end()
+    report = story.reported()
+    assert wrong(story.judged()) == set()
+    assert [row[1] for row in rows(report, 1, "withheld-again")] == [1]
 
 
 def test_a_third_partys_tip_withheld_for_want_of_consent_calls_for_attention(

@@ -17,6 +17,7 @@ from onward.core.audit.facts import (
     NONE,
     DeliveryFacts,
     Finding,
+    IntakeFacts,
     ReferralFacts,
     Remark,
     Span,
@@ -159,8 +160,7 @@ def _duty(
 
 def _within(remark: Remark, span: Span) -> bool:
     """Whether a remark stands where its step was open; it may be what ended that."""
-    ended = span.closed != NONE and remark.at > span.closed
-    return remark.kind == span.kind and span.opened < remark.at and not ended
+    return remark.kind == span.kind and _stands(remark.at, span)
 
 
 def _missed(duty: Duty, due_ms: int, clock: Clock, size: int) -> bool:
@@ -189,6 +189,19 @@ def _review(record: IntakeRecord, span: Span) -> _Due:
     return None if at is None else (at, at)
 
 
+def pass_on_by(record: IntakeRecord, policies: Policies, clock: Clock) -> int | None:
+    """Returns when a tip had to be passed on, wherever it was in between.
+
+    The time runs from the tip's receipt, by the policy in force when it was registered,
+    and is longer where a supervisor held it; None where that policy is not known.
+    """
+    opened = record.facts.at
+    due = _pass_on(
+        record, Span(Kind.DEADLINE_KIND_PASS_ON, opened, NONE), policies, clock
+    )
+    return None if due is None else due[1]
+
+
 def _pass_on(
     record: IntakeRecord, span: Span, policies: Policies, clock: Clock
 ) -> _Due:
@@ -200,11 +213,33 @@ def _pass_on(
     times = policies.pass_on(span.opened, facts.urgency, facts.jurisdiction)
     if times is None:
         return None
+    first = last = facts.received_ms
     if span.opened != facts.at:
         first, last = clock.logged_after(span.opened), clock.logged_before(span.opened)
-        return first + times.breach_ms, last + times.breach_ms
-    first = last = facts.received_ms + times.breach_ms
-    return first, max(last, facts.received_ms + times.hold_ms * record.held)
+    due = first + times.breach_ms, last + times.breach_ms
+    for decision in facts.decisions:
+        if decision.kind == "hold" and _stands(decision.at, span):
+            due = _held(due, decision.at, facts, policies, clock)
+    return due
+
+
+def _held(
+    due: tuple[int, int], at: int, facts: IntakeFacts, policies: Policies, clock: Clock
+) -> tuple[int, int]:
+    """Returns when a step is due that a supervisor held, while it was not due yet.
+
+    How long is said by the policy in force at the hold. It takes no time away.
+    """
+    times = policies.pass_on(at, facts.urgency, facts.jurisdiction)
+    if times is None or clock.logged_after(at) > due[1]:
+        return due
+    until = facts.received_ms + times.hold_ms
+    return max(due[0], until), max(due[1], until)
+
+
+def _stands(at: int, span: Span) -> bool:
+    """Whether an entry stands where a step was open."""
+    return span.opened < at and (span.closed == NONE or at <= span.closed)
 
 
 def _finding(step: int, duty: Duty, why: str) -> Finding:

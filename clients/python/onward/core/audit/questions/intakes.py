@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from onward.core.audit.book import IntakeRecord
+from onward.core.audit.duties import pass_on_by
 from onward.core.audit.facts import NONE
 from onward.core.audit.questions.asking import (
     BOOKS,
@@ -49,6 +50,11 @@ _OF_CONSENT: Final = frozenset(
         vocabulary_pb2.WITHHOLD_REASON_CONSENT_EXPIRED,
     }
 )
+_AGAIN: Final = 3
+"""Withholdings of one tip from which on it is listed."""
+_LONG_MS: Final = 180 * 86_400_000
+"""The same for how long a tip waited for reviews, in all."""
+
 _LATE: Final = "sent, but late"
 _IN_TIME: Final = "sent in time"
 _TAKEN_BACK: Final = "taken back before receipt"
@@ -78,11 +84,13 @@ def completeness(scope: Scope) -> Answer:
         if column
     ]
     taken_back = [record for record in scope.intakes if record.taken_back]
+    again = [record for record in scope.intakes if _again(scope, record)]
     begin, end = (scope.audited.clock.place(ms) for ms in scope.period)
     end = min(end, scope.audited.log_size)
     figures: dict[str, Cell] = {
         **totals,
         "taken_back": Count("taken.back", len(taken_back)),
+        "again": Count("withheld.again", len(again)),
         "loose": Count("loose", len(scope.loose)),
         "tests": Count("tests", len(scope.tests)),
         "entries_gained": Count("log.gained", max(end - begin, 0)),
@@ -94,12 +102,13 @@ def completeness(scope: Scope) -> Answer:
         1,
         "What became of every tip that was received?",
         verdict(scope.audited, BOOKS | {FIGURES}, holds=holds),
-        bool(scope.loose or taken_back),
+        bool(scope.loose or taken_back or again),
         "{received} tips were received: {passed_on} were passed on, {withheld} were "
         "withheld for a stated reason, {duplicates} were duplicates, and {open} are "
         "still open. {taken_back} of those passed on were taken back, or their content "
-        "erased, before they were received. In this time the log gained "
-        "{entries_gained} entries, of which {entries_shown} were shown.",
+        "erased, before they were received. {again} tips were withheld again and "
+        "again. In this time the log gained {entries_gained} entries, of which "
+        "{entries_shown} were shown.",
         figures,
         (
             Table("sum", "By hotline", ("hotline", *map(_title, _SUM)), tuple(rows)),
@@ -108,6 +117,7 @@ def completeness(scope: Scope) -> Answer:
                 "open", "Tips still open", _of(scope, State.INTAKE_STATE_OPEN), scope
             ),
             _list("taken-back", _TAKEN_BACK_TITLE, taken_back, scope),
+            _list("withheld-again", "Withheld again and again", again, scope),
             _list("intakes", "All tips", scope.intakes, scope),
             _loose(scope),
             _list("tests", "Tests, which count nowhere", scope.tests, scope),
@@ -251,20 +261,44 @@ def mandated(scope: Scope) -> Answer:
 
 def _fate_of(scope: Scope) -> Callable[[IntakeRecord], str]:
     """Returns what says how a tip ended that had to be sent."""
-    late = scope.late_subjects
-    kind = Kind.DEADLINE_KIND_PASS_ON
+    audited = scope.audited
+    clock, policies = audited.clock, audited.policies
+
+    def is_late(record: IntakeRecord) -> bool:
+        by = pass_on_by(record, policies, clock)
+        breached = (record.name, Kind.DEADLINE_KIND_PASS_ON) in scope.late_subjects
+        return breached or (by is not None and clock.made(record.standing) > by)
 
     def fate(record: IntakeRecord) -> str:
         if record.taken_back:
             return _TAKEN_BACK
         if record.state == State.INTAKE_STATE_PASSED_ON:
-            return _LATE if (record.name, kind) in late else _IN_TIME
+            return _LATE if is_late(record) else _IN_TIME
         return {
             State.INTAKE_STATE_WITHHELD: "withheld",
             State.INTAKE_STATE_DUPLICATE: "duplicates of others",
         }.get(State.ValueType(record.state), "open")
 
     return fate
+
+
+def _again(scope: Scope, record: IntakeRecord) -> bool:
+    """Whether a tip was withheld very often, or very long until somebody decided."""
+    decided = sum(
+        item.kind == "withholding" and not item.rejected
+        for item in record.facts.decisions
+    )
+    if decided >= _AGAIN:
+        return True
+    clock = scope.audited.clock
+    now = clock.logged_after(scope.audited.log_size)
+    waited = sum(
+        (now if span.closed == NONE else clock.made(span.closed))
+        - clock.made(span.opened)
+        for span in record.spans
+        if span.kind == Kind.DEADLINE_KIND_REVIEW
+    )
+    return waited > _LONG_MS
 
 
 def _sums(prefix: str, records: Sequence[IntakeRecord]) -> list[Count]:
