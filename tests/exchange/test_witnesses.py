@@ -8,6 +8,7 @@ import json
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -388,16 +389,18 @@ async def test_what_could_not_be_written_does_not_count(
 # --- what strangers see
 
 
+def shown_by(witnessed: WitnessedWorld) -> int:
+    """Returns the size that strangers see."""
+    note = witnessed.log.published()
+    signers = {line.key_id for line in parse_note(note).signatures}
+    assert ML_DSA.vkey.key_id in signers
+    return Policy(witnessed.policy.logs).open_checkpoint(note).checkpoint.size
+
+
 async def test_strangers_see_what_is_witnessed_and_never_less_than_before(
     witnessed: WitnessedWorld,
 ) -> None:
-    def shown() -> int:
-        note = witnessed.log.published()
-        signers = {line.key_id for line in parse_note(note).signatures}
-        assert ML_DSA.vkey.key_id in signers
-        checkpoint = Policy(witnessed.policy.logs).open_checkpoint(note).checkpoint
-        return checkpoint.size
-
+    shown = partial(shown_by, witnessed)
     await witnessed.ask()
     base = shown()
     witnessed.policy.open_checkpoint(witnessed.log.published())
@@ -419,6 +422,22 @@ async def test_strangers_see_what_is_witnessed_and_never_less_than_before(
     await witnessed.ask()
     assert shown() == base + 4
     witnessed.policy.open_checkpoint(witnessed.log.published())
+
+
+async def test_strangers_see_no_less_after_a_restart(tmp_path: Path) -> None:
+    async with open_witnessed(tmp_path) as before:
+        await before.ask()
+        base = shown_by(before)
+        await before.grow()
+        before.world.clock.advance(PATIENCE)
+        assert shown_by(before) == base + 1  # though nobody has cosigned it
+    async with open_witnessed(tmp_path) as after:
+        assert shown_by(after) == base + 1
+        await after.grow()
+        assert shown_by(after) == base + 1
+        await after.ask()
+        assert shown_by(after) == base + 2
+        after.policy.open_checkpoint(after.log.published())
 
 
 async def test_the_sizes_of_receipts(witnessed: WitnessedWorld) -> None:

@@ -79,8 +79,13 @@ class WitnessedLog:
         self._waiting = 0
 
     async def begin(self) -> None:
-        """Takes from the database what was witnessed before."""
-        before = self._ledger.head().size
+        """Takes from the database what was witnessed before.
+
+        What strangers were shown before is not written down. It was never newer than
+        the log is now; so they are shown no less than that.
+        """
+        self._shown = self._ledger.head()
+        before = self._shown.size
         while self._policy.quorum is not None and self._witnessed is None:
             sizes = await self._store.cosigned_up_to(before, *self._least, _PAGE)
             if not sizes:
@@ -120,7 +125,7 @@ class WitnessedLog:
 
         The newest one that is witnessed. While there has been none for two minutes,
         the newest one of all: that witnesses fail must not stop the log. It never gets
-        smaller.
+        smaller, not by a restart either.
         """
         head, found = self._ledger.head(), self._witnessed
         chosen = head
