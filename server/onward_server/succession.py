@@ -43,6 +43,7 @@ from onward_server.exchange.guard import Guard, SignedHead
 from onward_server.exchange.receipts import Receipts
 from onward_server.exchange.succession import Heir, carry_over
 from onward_server.material import (
+    load_log_cosigner,
     load_log_signer,
     load_material,
     make_issuing,
@@ -296,8 +297,11 @@ def _vkey(config: Config) -> Vkey:
 def _trust(config: Config, heir: Config, entropy: Entropy) -> str:
     """Returns the trust file for what the successor and its predecessor have signed."""
     text = make_issuing(heir, load_material(heir), entropy).trust
-    before = f"\nlog {_vkey(config).format()}\nquorum"
-    return text.replace("\nquorum", before, 1)
+    keys, origin = config.keys, config.exchange.origin
+    second = load_log_cosigner(keys.log_mldsa_key_file, origin)
+    vkeys = [_vkey(config), *([second.vkey] if second else [])]
+    before = "".join(f"\nlog {vkey.format()}" for vkey in vkeys)
+    return text.replace("\nquorum", f"{before}\nquorum", 1)
 
 
 def _move_operator(heir: Config, trust: str) -> None:

@@ -12,6 +12,7 @@ from onward.core.checkpoints import Checkpoint
 from onward.core.errors import MalformedError, StateError, UnavailableError
 from onward.core.notes import open_note
 from onward.core.statements import parse_statement
+from onward.core.tlog_policy import Policy
 from onward.v1 import statement_pb2
 from onward_server.backup import back_up
 from onward_server.config import Config, load
@@ -20,7 +21,7 @@ from onward_server.exchange.clock import system_entropy
 from onward_server.exchange.guard import read_guard
 from onward_server.exchange.witness_check import check_witnesses
 from onward_server.log_check import check_log
-from onward_server.material import load_log_signer
+from onward_server.material import load_log_signer, load_material, second_vkey
 from onward_server.storage.contract import Store
 from onward_server.storage.sqlite import open_sqlite
 from onward_server.succession import Succeeded, Succession, succeed
@@ -107,6 +108,23 @@ async def test_the_successor_has_all_entries_one_place_up(
     # Nothing of the predecessor's keys is of use to the successor.
     for name in ("log.key", "log-mldsa.key"):
         assert contents(target)[f"keys/{name}"] != contents(made)[f"keys/{name}"]
+
+
+async def test_both_keys_of_both_logs_are_trusted(made: Path, target: Path) -> None:
+    done = await go_on(made, Succession(target, ORIGIN))
+    keys = set()
+    for folder in (made, target):
+        material = load_material(config_of(folder))
+        keys |= {material.log_signer.vkey.format(), second_vkey(material)}
+    trusted = [log.vkey.format() for log in Policy.parse(done.trust).logs]
+    assert (set(trusted), len(trusted)) == (keys, 4)
+
+
+async def test_a_log_with_one_key_is_trusted_by_it(made: Path, target: Path) -> None:
+    (made / "keys" / "log-mldsa.key").unlink()
+    done = await go_on(made, Succession(target, ORIGIN))
+    origins = [log.vkey.name for log in Policy.parse(done.trust).logs]
+    assert origins == [ORIGIN, ORIGIN, "national.example/log"]
 
 
 async def test_the_successor_is_sound_and_goes_on(made: Path, target: Path) -> None:
