@@ -25,7 +25,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from bench.scribe import DOMAIN, EXCHANGE, Said, Scribe, milliseconds, timestamp
 from onward.core.due import Kind, Role
-from onward.core.intakes import MINORS
+from onward.core.intakes import MINORS, mandated, may_repeat
 from onward.v1 import directory_pb2, statement_pb2
 from onward.v1 import vocabulary_pb2 as v
 from onward_server.exchange.deadlines import Deadlines, DeadlineTable, parse_deadlines
@@ -233,15 +233,12 @@ class Year:
     def _decide(self, intake: _Intake, reporter: int) -> None:
         """A hotline decides about a tip."""
         end = self._choose(_ENDS)
-        mandated = intake.age_group in MINORS or intake.urgency in {
-            v.URGENCY_IMMINENT_DANGER,
-            v.URGENCY_MINOR,
-        }
+        must_go = bool(mandated(intake.urgency, intake.age_group))
         known = self._decided.setdefault(intake.hotline, [])
-        earlier = [other for other in known[-50:] if other.number < intake.number]
+        earlier = [other for other in known[-50:] if _may_repeat(intake, other)]
         if end == "duplicate" and earlier and not intake.test:
             self._link(intake, self.random.choice(earlier))
-        elif intake.test or (end == "withheld" and not mandated):
+        elif intake.test or (end == "withheld" and not must_go):
             self._withhold(intake, reporter)
         elif end != "open":
             self._pass_on(intake, reporter)
@@ -679,6 +676,12 @@ def _members() -> Mapping[str, directory_pb2.Member]:
         name = f"spiffe://{DOMAIN}/{path}"
         members[name] = directory_pb2.Member(name=name, kind=kind, roles=[role])
     return members
+
+
+def _may_repeat(intake: _Intake, other: _Intake) -> bool:
+    """Whether a tip may end as the duplicate of another one."""
+    needed, known = (mandated(item.urgency, item.age_group) for item in (intake, other))
+    return other.number < intake.number and may_repeat(needed, known)
 
 
 def _alarm(kind: str, due: statement_pb2.Due) -> dict[str, object]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.scribe import EXCHANGE, Scribe, milliseconds, timestamp
+from bench.scribe import EXCHANGE, Said, Scribe, milliseconds, timestamp
 from bench.synthetic import BEGIN as FIRST_DAY
 from bench.synthetic import Year
 from onward._auditing import audit_folder
@@ -242,6 +242,67 @@ def test_a_decision_that_was_not_possible_is_noticed(story: Story) -> None:
     story.intakes[HOTLINE, v.URGENCY_ROUTINE, v.INTAKE_STATE_OPEN] += 1
     story.end()
     assert "PASSED_ON" in str(whys(story.judged(), "intakes"))
+
+
+def same(story: Story, intake: Said, other: Said, number: int) -> None:
+    """The hotline says that a tip repeats one of its own."""
+    body = statement_pb2.Link(
+        intake_number=intake.statement.message.intake.number,
+        same_as=other.digest,
+        same_as_intake_number=number,
+    )
+    story.decide(intake, link=body)
+    story.moved(intake, v.INTAKE_STATE_DUPLICATE)
+
+
+def test_a_tip_about_a_minor_does_not_repeat_one_that_nobody_must_have(
+    story: Story,
+) -> None:
+    other = story.register(7)
+    story.withhold(other)
+    minor = story.register(8, urgency=v.URGENCY_MINOR, age=v.AGE_GROUP_13_17)
+    same(story, minor, other, 7)
+    story.end()
+    audited = story.judged()
+    assert wrong(audited) == {"intakes"}
+    assert "#8: it must go to law enforcement" in str(whys(audited, "intakes"))
+
+
+def test_a_tip_may_repeat_one_that_has_reached_all_who_must_have_it(
+    story: Story,
+) -> None:
+    other = story.register(7)
+    story.refer(POLICE, WELFARE, intake=other)
+    minor = story.register(8, urgency=v.URGENCY_MINOR, age=v.AGE_GROUP_13_17)
+    same(story, minor, other, 7)
+    story.end()
+    assert wrong(story.judged()) == set()
+
+
+@pytest.mark.parametrize("retracted", [False, True])
+def test_a_tip_may_repeat_a_referral_unless_that_was_taken_back(
+    story: Story, *, retracted: bool
+) -> None:
+    other = story.refer(POLICE, intake=story.register(7))
+    if retracted:
+        other.take_back()
+    imminent = story.register(8, urgency=v.URGENCY_IMMINENT_DANGER)
+    body = statement_pb2.Link(
+        intake_number=8,
+        same_as=other.referral.digest,
+        same_as_referral_id=other.referral.id,
+    )
+    story.decide(imminent, link=body)
+    story.moved(imminent, v.INTAKE_STATE_DUPLICATE)
+    story.end()
+    assert wrong(story.judged()) == ({"intakes"} if retracted else set())
+
+
+def test_a_duplicate_of_nothing_is_noticed(story: Story) -> None:
+    intake = story.register(7)
+    same(story, intake, intake, 3)
+    story.end()
+    assert "it repeats is missing" in str(whys(story.judged(), "intakes"))
 
 
 def test_nobody_else_withholds_a_hotlines_tip(story: Story) -> None:

@@ -18,6 +18,7 @@ from onward.core.audit.checks import (
     entry,
 )
 from onward.core.audit.clock import Clock
+from onward.core.audit.duplicates import check_duplicates
 from onward.core.audit.duties import all_duties, check_duty, check_remarks
 from onward.core.audit.evidence import WHOLE, Header, covers
 from onward.core.audit.facts import Finding, IntakeFacts, Reading, ReferralFacts
@@ -168,7 +169,10 @@ class Audit:
         book, problems = keep_book(self._intakes, referrals.values(), self._kind_of)
         found.extend(problems)  # 9
         found.extend(check_numbers(book, entries, whole=self.whole))
-        found.extend(check_answers(book, referrals, entries, whole=self.whole))
+        found.extend(check_answers(book, referrals, whole=self.whole))
+        found.extend(
+            check_duplicates(book, referrals, entries, self._kind_of, whole=self.whole)
+        )
         found.extend(clock.settle(self._witnessed))  # 10
         duties = tuple(all_duties(book, referrals.values(), self._policies, clock))
         found.extend(check_remarks(book))  # 11

@@ -170,13 +170,9 @@ def check_numbers(book: Book, entries: bytes, *, whole: bool) -> Iterator[Findin
 
 
 def check_answers(
-    book: Book, referrals: Mapping[str, ReferralFacts], entries: bytes, *, whole: bool
+    book: Book, referrals: Mapping[str, ReferralFacts], *, whole: bool
 ) -> Iterator[Finding]:
-    """Checks that referrals and links name intakes that there are.
-
-    1. A referral's intakes exist, and are tests exactly if it is one.
-    2. A duplicate names, by its digest, an earlier tip of the hotline, or a referral.
-    """
+    """Checks that a referral's intakes exist, and are tests exactly if it is one."""
     for referral in referrals.values():
         if referral.accepted == NONE:
             continue
@@ -188,12 +184,7 @@ def check_answers(
                 yield Finding(INTAKES, subject, why, "INTAKE_UNKNOWN")
             elif record and record.facts.test != referral.test:
                 why = f"it and intake {number} are not both tests"
-                yield Finding(INTAKES, subject, why, "INTAKE_UNKNOWN")  # 1
-    for record in book.values():
-        link = record.duplicate
-        other = _other_tip(link, record, book, referrals) if link else None
-        if link and other is not None and _entry(entries, other) != link.same_as:
-            yield _found(record, "the tip that it repeats is another one")  # 2
+                yield Finding(INTAKES, subject, why, "INTAKE_UNKNOWN")
 
 
 def _follow(
@@ -278,20 +269,6 @@ def _close(record: IntakeRecord, opened: int, at: int) -> None:
         record.spans.append(Span(_PASS_ON, opened, at))
     elif record.state == _WITHHELD and provisional:
         record.spans.append(Span(_REVIEW, opened, at))
-
-
-def _other_tip(
-    link: Decision,
-    record: IntakeRecord,
-    book: Book,
-    referrals: Mapping[str, ReferralFacts],
-) -> int | None:
-    """Returns where the tip stands that a duplicate repeats, None if not shown."""
-    if link.same_as_referral:
-        referral = referrals.get(link.same_as_referral)
-        return referral.at if referral else None
-    other = book.get((record.facts.hotline, link.same_as_number))
-    return other.facts.at if other else None
 
 
 def _entry(entries: bytes, at: int) -> bytes:
