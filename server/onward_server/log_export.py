@@ -19,6 +19,7 @@ from onward.core.checkpoints import Checkpoint
 from onward.core.errors import OnwardError, Reason, StateError, UnavailableError
 from onward.core.notes import Vkey, open_note
 from onward.core.tiles import TilePath, edge_tiles, tile_width, tiles
+from onward_server.exchange.cosigning import LogCosigner
 from onward_server.exchange.log_files import read_tile
 from onward_server.exchange.receipts import Receipts
 from onward_server.storage.contract import CheckpointRow, Store
@@ -48,7 +49,11 @@ class Exported:
 
 
 async def export_log(
-    store: Store, vkey: Vkey, folder: Path, begin: Callable[[int], Advance]
+    store: Store,
+    vkey: Vkey,
+    folder: Path,
+    begin: Callable[[int], Advance],
+    cosigner: LogCosigner | None = None,
 ) -> Exported:
     """Writes what a folder lacks of a log. The exchange may run meanwhile.
 
@@ -57,6 +62,7 @@ async def export_log(
         vkey: the log's key.
         folder: is made if it does not exist.
         begin: is told how many files there are to look at.
+        cosigner: adds the log's second signature, where it has one.
 
     Raises:
         StateError: the folder holds another log, or one that is ahead of this one.
@@ -75,7 +81,8 @@ async def export_log(
         advance(1)
     written.sync()
     lines = "".join(row.line for row in await store.cosignatures([head.size]))
-    written.replace(CHECKPOINT, f"{head.note}{lines}".encode())
+    note = cosigner.cosigned(head.note) if cosigner else head.note
+    written.replace(CHECKPOINT, f"{note}{lines}".encode())
     written.sync()
     _remove_partial(folder, before)
     return Exported(head.size, before, written.files)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from onward.core.notes import KeyType, open_note
+from onward.home import Home
 from tests.support.process import BIN, ExchangeProcess, command
 
 
@@ -48,7 +50,12 @@ def test_a_log_is_exported_and_checked_while_its_exchange_runs(
     )
     second = json.loads(log(home, "export", static, "--json").stdout)
     assert second["size"] > second["before"] == first["size"]
-    # 3. All of it is sound.
+    # 3. Both keys of the log have signed, as what it answers over HTTP.
+    keys = [known.vkey for known in Home.open(home / "operator").policy.logs]
+    opened = open_note((static / "checkpoint").read_text(), keys)
+    types = [signature.vkey.type for signature in opened.signatures]
+    assert types == [KeyType.ED25519, KeyType.ML_DSA_44]
+    # 4. All of it is sound.
     checked = log(home, "verify", "--json")
     found = json.loads(checked.stdout)
     assert (checked.returncode, found["sound"], found["problems"]) == (0, True, [])

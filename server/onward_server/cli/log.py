@@ -93,16 +93,19 @@ def _show(found: LogCheck) -> None:
 
 async def _export(config: Config, folder: Path) -> Exported:
     """Exports the log with a bar."""
+    from onward_server.exchange.cosigning import LogCosigner
     from onward_server.log_export import export_log
-    from onward_server.material import load_log_signer
+    from onward_server.material import load_log_cosigner, load_log_signer
     from onward_server.storage.sqlite import open_sqlite
 
-    vkey = load_log_signer(config.keys.log_key_file, config.exchange.origin).vkey
+    keys, origin = config.keys, config.exchange.origin
+    vkey = load_log_signer(keys.log_key_file, origin).vkey
+    cosigner = LogCosigner(load_log_cosigner(keys.log_mldsa_key_file, origin))
     database = str(config.storage.database_file)
     store = await open_sqlite(database, readers=1, read_only=True)
     try:
         with progress("exporting") as begin:
-            return await export_log(store, vkey, folder, begin)
+            return await export_log(store, vkey, folder, begin, cosigner)
     finally:
         await store.close()
 
