@@ -10,22 +10,37 @@ from __future__ import annotations
 
 import json
 from contextlib import aclosing, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Final, TextIO
 
 from onward._evidence import Advance, Folder
 from onward._session import Session
+from onward._vouchers import write_voucher
 from onward.core.audit.chains import EXCHANGE, ChainNamer
 from onward.core.audit.evidence import format_header
+from onward.core.checkpoints import Checkpoint
 from onward.core.errors import MalformedError, OnwardError, Reason, VerificationError
 from onward.core.merkle import HASH_SIZE
-from onward.core.statements import parse_statement
+from onward.core.notes import parse_note
+from onward.core.statements import parse_statement, statement_digest
 from onward.v1 import audit_pb2, log_pb2, policy_pb2
 from onward.v1.audit_pb2_grpc import AuditServiceStub
 from onward.v1.log_pb2_grpc import LogServiceStub
 from onward.v1.policy_pb2_grpc import PolicyServiceStub
 
 _PAGE: Final = 1000
+_VOUCHERS: Final = 250
+_SPACING: Final = timedelta(minutes=1)
+"""Of the checkpoints that others vouch for: what is closer together tells little more,
+and there can be one for each second of a year."""
+
+_PATIENCE: Final = 60.0
+"""Seconds that the exchange's witnesses may take for a checkpoint over the export."""
+
+_NOT_WITNESSED: Final = frozenset(
+    {Reason.ERROR_REASON_QUORUM_UNMET, Reason.ERROR_REASON_ENTRY_UNKNOWN}
+)
 
 
 class Audits:
@@ -52,11 +67,13 @@ class Audits:
         names.path.mkdir(parents=True, exist_ok=True)
         names.header.unlink(missing_ok=True)
         header, digests, count = await self._export(names, advance)
-        checkpoint = await self._session.log.observe(header.checkpoint)
+        note = await self._checkpoint(header)
+        checkpoint = await self._session.log.observe(note)
         await self._entries(names, checkpoint.size, advance)
+        await self._vouchers(names, checkpoint.size, advance)
         for digest in digests:
             await self._policy(names, digest)
-        names.checkpoint.write_text(header.checkpoint, encoding="utf-8")
+        names.checkpoint.write_text(note, encoding="utf-8")
         names.header.write_bytes(format_header(header))  # last: it is whole
         return count
 
@@ -80,6 +97,46 @@ class Audits:
         if header is None:
             raise MalformedError("the export has no header; start it again")
         return header, writer.policies, writer.count
+
+    async def _checkpoint(self, header: audit_pb2.ExportHeader) -> str:
+        """Returns a checkpoint over the export that is witnessed, if there is one.
+
+        The header's own is as new as the logged look: nobody else had seen it yet.
+        """
+        await self._session.log.observe(header.checkpoint)
+        digest = statement_digest(header.access.statement)
+        try:
+            receipt = await self._session.log.receipt(digest, _PATIENCE)
+        except OnwardError as error:
+            if error.reason in _NOT_WITNESSED:
+                return header.checkpoint  # which the report says
+            raise
+        return receipt.checkpoint_note
+
+    async def _vouchers(self, names: Folder, size: int, advance: Advance) -> None:
+        """Writes who had seen the log by when, as far as the entries go."""
+        session = self._session
+        stub = LogServiceStub(session.channel)
+        request = log_pb2.ListVouchersRequest(page_size=_VOUCHERS)
+        request.spacing.FromTimedelta(_SPACING)
+        last = -1
+        with (
+            names.checkpoints.open("w", encoding="utf-8") as checkpoints,
+            names.timestamps.open("w", encoding="utf-8") as timestamps,
+        ):
+            while last < size:
+                page = await session.call(stub.ListVouchers, request)
+                for item in page.checkpoints:
+                    parsed = Checkpoint.parse(parse_note(item.checkpoint).text)
+                    if parsed.size <= last:
+                        raise _bad_vouchers()
+                    last = parsed.size
+                    if last <= size:
+                        write_voucher(checkpoints, timestamps, last, item)
+                advance(len(page.checkpoints))
+                if page.next_page_token in {"", request.page_token}:
+                    break
+                request.page_token = page.next_page_token
 
     async def _entries(self, names: Folder, size: int, advance: Advance) -> None:
         """Writes the log's entries."""
@@ -140,6 +197,13 @@ class _Writer:
         line = {"index": index, "chain": chain, "statement": jws}
         self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
         self.count += 1
+
+
+def _bad_vouchers() -> VerificationError:
+    return VerificationError(
+        Reason.ERROR_REASON_LOG_RANGE,
+        "the exchange lists the checkpoints that others vouch for in another order",
+    )
 
 
 def _bad_entries() -> VerificationError:

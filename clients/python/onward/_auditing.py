@@ -23,11 +23,14 @@ from typing import Final, TypeAlias
 
 from onward._evidence import Advance, Contents, Folder, bounded, read_contents
 from onward._evidence import read_lines as _read_lines
+from onward._vouchers import read_vouchers
 from onward.core.audit.audit import Audit
 from onward.core.audit.chains import EXCHANGE
 from onward.core.audit.facts import Reading
 from onward.core.audit.reading import Reader
 from onward.core.audit.result import Audited
+from onward.core.audit.sightings import Vouchers
+from onward.core.timestamps import Authorities
 
 _BATCH: Final = 512
 """Statements that a worker is given at once."""
@@ -52,7 +55,12 @@ class _Job:
 
 
 def audit_folder(
-    folder: Path, trust: str, jurisdiction: str, advance: Advance, workers: int = 2
+    folder: Path,
+    trust: str,
+    jurisdiction: str,
+    advance: Advance,
+    workers: int = 2,
+    authorities: str = "",
 ) -> Audited:
     """Judges an export.
 
@@ -63,19 +71,25 @@ def audit_folder(
         advance: is told how many bytes were judged; they are as many as
             :func:`evidence_size` says.
         workers: how many processes read chains.
+        authorities: PEM, the certificates of trusted timestamp authorities; if empty,
+            timestamps bound nothing.
 
     Raises:
-        OnwardError: the evidence or the trust file cannot be read at all.
+        OnwardError: the evidence, the trust file or these certificates cannot be read
+            at all.
         OSError: a file is missing.
     """
+    vouchers = read_vouchers(folder, Authorities.parse(authorities))
     with _undisturbed():
-        return _audit(_Job(folder, trust, jurisdiction), advance, workers)
+        job = _Job(folder, trust, jurisdiction)
+        return _audit(job, vouchers, advance, workers)
 
 
-def _audit(job: _Job, advance: Advance, workers: int) -> Audited:
+def _audit(job: _Job, vouchers: Vouchers, advance: Advance, workers: int) -> Audited:
     """Judges an export."""
     names = Folder(job.folder)
     audit = _open(job)
+    audit.add_vouchers(vouchers)
     contents = read_contents(names.statements, lambda _: None)
     for files in names.read_policies():
         audit.add_policy(files)

@@ -5,7 +5,12 @@
 * ``statements.jsonl``: the statements shown, one ``{"index", "chain", "statement"}`` a
   line, in the log's order;
 * ``header.json``: the header of the export, with the logged ``AuditAccess``;
-* ``policies/<digest>/``: the files of each policy set that was in force.
+* ``policies/<digest>/``: the files of each policy set that was in force;
+* ``checkpoints.jsonl``: checkpoints with cosignatures, one ``{"size", "note"}`` a line;
+* ``timestamps.jsonl``: checkpoints that an authority stamped, one ``{"checkpoint",
+  "token"}`` a line, the token in base64.
+
+The last two may be missing: then nobody but the exchange says when things were logged.
 
 Nothing in it is secret and nothing in it is believed: whoever has it can judge it.
 """
@@ -76,6 +81,16 @@ class Folder:
     def policies(self) -> Path:
         """The policy sets."""
         return self.path / "policies"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The checkpoints with cosignatures."""
+        return self.path / "checkpoints.jsonl"
+
+    @property
+    def timestamps(self) -> Path:
+        """The checkpoints that authorities stamped."""
+        return self.path / "timestamps.jsonl"
 
     def read_policies(self) -> Iterator[Mapping[str, bytes]]:
         """Yields the files of each policy set."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,6 +32,7 @@ class Wish:
     evidence: Path
     offline: bool
     trust: Path | None
+    authorities: Sequence[Path]
     tip: str
     sample: int
     seed: str
@@ -61,13 +62,21 @@ def run(home: Path, wish: Wish, *, as_json: bool) -> Exit:
     """Makes a report, and returns what to end with."""
     asked = wish.asked()
     trust = _trust(home, wish.trust)
+    authorities = "\n".join(map(_text, wish.authorities))
     if not wish.offline:
         _download(home, wish.evidence)
     with progress("verifying", evidence_size(wish.evidence)) as advance:
-        audited = audit_folder(wish.evidence, trust, wish.jurisdiction, advance)
+        audited = audit_folder(
+            wish.evidence,
+            trust,
+            wish.jurisdiction,
+            advance,
+            authorities=authorities,
+        )
     report = make_report(audited, asked)
     if report.sample:
-        report = with_sample(report, _check_sample(home, wish, trust, report.sample))
+        trusted = trust, authorities
+        report = with_sample(report, _check_sample(home, wish, trusted, report.sample))
     files = write_report(report, wish.out)
     if as_json:
         print_json(report_dict(report), indent=1)
@@ -96,7 +105,7 @@ def certify(bundle: Path, trust: Path, out: Path) -> Exit:
 def _trust(home: Path, file: Path | None) -> str:
     """Returns the trust file's text: the one named, or the home's."""
     if file is not None:
-        return file.read_text(encoding="utf-8", errors="replace")
+        return _text(file)
     return Home.open(home).trust
 
 
@@ -110,7 +119,7 @@ def _download(home: Path, folder: Path) -> None:
 
 
 def _check_sample(
-    home: Path, wish: Wish, trust: str, sample: tuple[str, ...]
+    home: Path, wish: Wish, trusted: tuple[str, str], sample: tuple[str, ...]
 ) -> Mapping[str, Verdict]:
     """Fetches and verifies the bundles of a sample; offline none of them."""
     if wish.offline:
@@ -125,7 +134,7 @@ def _check_sample(
         verdicts: dict[str, Verdict] = {}
         for name in sample:
             data = await client.bundle(name)
-            report = await asyncio.to_thread(verify_bundle, data, trust)
+            report = await asyncio.to_thread(verify_bundle, data, *trusted)
             (folder / f"{name}.json").write_bytes(data)
             verdicts[name] = report.verdict
             advance(1)
@@ -153,6 +162,10 @@ def _show(report: AuditReport) -> None:
         if step.verdict is not Verdict.PROVEN:
             print_line(f"{step.verdict}: step {step.number} {step.name}: {step.why}")
     print_line(f"{report.verdict}: {report.asked.jurisdiction}")
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace")
 
 
 def _milliseconds(day: datetime) -> int:

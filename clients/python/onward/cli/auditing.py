@@ -67,6 +67,18 @@ def report(
             help="The trust file; the home's own if absent.",
         ),
     ] = None,
+    tsa_certificates: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--tsa-certificates",
+            metavar="FILE",
+            envvar="ONWARD_TSA_CERTIFICATES",
+            parser=file,
+            show_default=False,
+            help="PEM: the certificates of a timestamp authority that you trust. "
+            "Repeatable.",
+        ),
+    ] = None,
     tip: Annotated[
         str,
         typer.Option(
@@ -112,6 +124,7 @@ def report(
         evidence=evidence or out / "evidence",
         offline=offline,
         trust=trust,
+        authorities=tsa_certificates or [],
         tip=tip,
         sample=sample,
         seed=seed,

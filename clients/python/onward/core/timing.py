@@ -239,10 +239,10 @@ def intervals(
     """
     ordered = sorted(placed, key=lambda item: item.index)
     marks = [item for item in ordered if item.statement.message.issuer == exchange]
-    seen = _Earliest(sightings)
+    seen = Earliest(sightings)
     plausible = [mark for mark in marks if not _refuted(mark, seen)]
     lowest = _lower_bounds(ordered, plausible, origin)
-    later = _Earliest(
+    later = Earliest(
         Sighting(mark.seen_size(origin), mark.claimed, Source.CLAIMS) for mark in marks
     )
     answers = _answers(marks)
@@ -326,7 +326,7 @@ def _lower_bounds(
     return bounds
 
 
-def _refuted(mark: Placed, seen: _Earliest) -> bool:
+def _refuted(mark: Placed, seen: Earliest) -> bool:
     """Says whether others had seen a statement before the time that it claims."""
     upper = seen.beyond(mark.index)
     return upper is not None and mark.claimed - upper.time > MAX_CLOCK_SKEW
@@ -345,7 +345,7 @@ def _answers(marks: Iterable[Placed]) -> dict[bytes, datetime]:
     return answers
 
 
-class _Earliest:
+class Earliest:
     """The earliest of those sightings whose tree is larger than some index.
 
     Args:

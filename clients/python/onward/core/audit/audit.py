@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -18,6 +19,7 @@ from onward.core.audit.checks import (
     entry,
 )
 from onward.core.audit.clock import Clock
+from onward.core.audit.deadlines import proofs_of
 from onward.core.audit.duplicates import check_duplicates
 from onward.core.audit.duties import all_duties, check_duty, check_remarks
 from onward.core.audit.evidence import WHOLE, Header, covers
@@ -26,6 +28,7 @@ from onward.core.audit.policies import Policies, set_digest
 from onward.core.audit.prefixes import Prefixes, tree_root
 from onward.core.audit.reading import Reader
 from onward.core.audit.result import Audited, Findings
+from onward.core.audit.sightings import Sightings, Vouchers
 from onward.core.audit.steps import (
     ACCESS,
     CHAINS,
@@ -43,7 +46,8 @@ from onward.core.audit.steps import (
 )
 from onward.core.directory import DirectoryHistory
 from onward.core.errors import OnwardError, Reason, StateError, VerificationError
-from onward.core.timing import quorum_time
+from onward.core.sightings import by_witnesses
+from onward.core.timing import Source
 from onward.core.tlog_policy import Policy
 from onward.core.verify.evidence import Entry
 from onward.core.verify.keys import Keys
@@ -51,7 +55,6 @@ from onward.v1 import directory_pb2
 
 _DIRECTORY: Final = frozenset({"key_change", "directory_change"})
 _OTHERS: Final = frozenset({"policy_change", "audit_access"})
-_MILLISECONDS: Final = 1000
 
 
 class Audit:
@@ -65,7 +68,8 @@ class Audit:
     2. Checkpoint: a log of the trust file signed it, and so did the quorum of witnesses
        where the trust file asks for one.
     3. Entries: the tree over all entries of the log has the checkpoint's root. Those
-       that a successor carries on are those that its predecessor had signed.
+       that a successor carries on are those that its predecessor had signed. Each
+       checkpoint that others vouch for is a beginning of that tree.
     4. Access: the exchange signed and logged, before it showed anything, to whom, for
        which jurisdictions, how many statements and with which root; these are they.
     5. Places: each statement is the entry that the log has at its place.
@@ -78,8 +82,9 @@ class Audit:
     9. Intakes: no number of a hotline is missing or used twice, over all where every
        entry is shown, and in each jurisdiction where not; each intake names the one
        before it; what is decided about an intake was possible where it stood.
-    10. Timing: no claimed time contradicts the order of the log or a witness, and every
-        tree that was seen is a beginning of this one.
+    10. Timing: no claimed time contradicts the order of the log, a witness or a
+        timestamp authority; what either of them is said to have signed holds as far as
+        anything rests on it; every tree that was seen is a beginning of this one.
     11. Deadlines: what was missed by the log's order has its signed breach, and no
         breach says so falsely.
     12. Figures: the exchange's own figures are those that the statements make.
@@ -173,8 +178,9 @@ class Audit:
         found.extend(
             check_duplicates(book, referrals, entries, self._kind_of, whole=self.whole)
         )
-        found.extend(clock.settle(self._witnessed))  # 10
+        found.extend(clock.settle(self._sightings))  # 10
         duties = tuple(all_duties(book, referrals.values(), self._policies, clock))
+        found.extend(clock.prove(proofs_of(duties)))
         found.extend(check_remarks(book))  # 11
         judged = (check_duty(duty, clock, self.log_size) for duty in duties)
         found.extend(finding for finding in judged if finding)
@@ -194,6 +200,11 @@ class Audit:
             self._policies,
             self._present,
         )
+
+    def add_vouchers(self, vouchers: Vouchers) -> None:
+        """Adds what says who had seen the log by when."""
+        self._sightings = self._sightings_of(vouchers)
+        self._found.extend(self._sightings.read())
 
     @property
     def log_size(self) -> int:
@@ -218,9 +229,9 @@ class Audit:
         opened = replace(self._policy, quorum=None).open_checkpoint(note)
         with self._found.noting(CHECKPOINT, "checkpoint"):
             self._policy.open_checkpoint(note)
-        time = quorum_time(self._policy, opened.times)
-        self._witnessed = None if time is None else _milliseconds(time.timestamp())
         self.origin = opened.checkpoint.origin
+        self._own = by_witnesses(opened, self._policy)
+        self._sightings = self._sightings_of(Vouchers())
         size, root = opened.checkpoint.size, opened.checkpoint.root
         if self._tree.size != size:
             why = f"there are {self._tree.size}, and the log had {size}"
@@ -229,6 +240,10 @@ class Audit:
         else:
             return
         self._found.add(Finding(ENTRIES, "the entries", why, "PROOF_INVALID"))
+
+    def _sightings_of(self, vouchers: Vouchers) -> Sightings:
+        """Returns what is to be said of some vouchers."""
+        return Sightings(self._policy, self.origin, self._tree, vouchers, self._own)
 
     def _add_common(self, item: Entry) -> None:
         """Steps 6 and 7, for what concerns everybody."""
@@ -308,11 +323,16 @@ class Audit:
             SIGNATURES: "each party signed, with a key of that time",
             CHAINS: f"{len(self._referrals)} referrals follow the transition table",
             INTAKES: f"{len(self._intakes)} intakes, and no number is missing",
-            TIMING: "no claim contradicts the log's order",
+            TIMING: f"no claim contradicts the log's order; {self._vouched()}",
             DEADLINES: "each missed deadline has its breach, and no breach is false",
             FIGURES: "the exchange's own figures agree",
             COVERAGE: f"all {self.log_size} log entries were shown",
         }
+
+    def _vouched(self) -> str:
+        """Returns who else says when statements existed, for people."""
+        counts = Counter(map(self._clock.source, self._shown))
+        return ", ".join(f"{counts[source]} {source}" for source in Source)
 
     def _skipped(self) -> Mapping[int, str]:
         """Returns which steps could not be checked."""
@@ -328,10 +348,6 @@ class Audit:
                 "deliveries hold"
             )
         return skipped
-
-
-def _milliseconds(seconds: float) -> int:
-    return int(seconds * _MILLISECONDS)
 
 
 def _not_shown(why: str) -> VerificationError:

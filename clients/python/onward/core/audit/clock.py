@@ -5,8 +5,11 @@ thousands of statements. A statement was made
 
 * **not before** the exchange's last statement in the tree that its issuer had seen, nor
   before the statement that it answers was made;
-* **not after** the exchange's first statement that had seen a tree with it, or that
-  answers it; nor after the quorum of witnesses had cosigned the audit's checkpoint.
+* **not after** the quorum of witnesses had cosigned a tree with it, or an authority had
+  stamped one; without either, not after the exchange's first statement that had seen a
+  tree with it, or that answers it.
+
+What the exchange claims after others had seen it is refuted, and bounds nothing.
 
 It was *logged* after the exchange's last statement before it, and before the first one
 after it. That is what deadlines are kept by: what the log has after a breach came
@@ -17,19 +20,21 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from typing import Final
 
 from onward.core.audit.facts import NONE, Finding
+from onward.core.audit.sightings import NEVER, Sightings, milliseconds
 from onward.core.audit.steps import TIMING
-from onward.core.timing import MAX_CLOCK_SKEW
+from onward.core.timing import MAX_CLOCK_SKEW, Interval, Sighting, Source
 
 SKEW_MS: Final = int(MAX_CLOCK_SKEW.total_seconds() * 1000)
 """By how much an honest clock may be off, in milliseconds."""
 
 _UNKNOWN: Final = -(2**62)
-_NEVER: Final = 2**62
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _COLUMNS: Final = 5
 
 _BACKDATED: Final = (
@@ -39,6 +44,10 @@ _BACKDATED: Final = (
 _POSTDATED: Final = (
     "it claims a time after that of statements which had already seen it in the log: "
     "it is postdated, or a clock is wrong"
+)
+_REFUTED: Final = (
+    "it claims a time after {by} had seen it in the log ({source}): it is postdated, "
+    "or a clock is wrong"
 )
 
 
@@ -51,10 +60,24 @@ class Clock:
         size: the number of the log's entries.
     """
 
-    __slots__ = ("_answered", "_earliest", "_exchange", "_first", "_last", "_seen")
+    __slots__ = (
+        "_answered",
+        "_claims",
+        "_earliest",
+        "_exchange",
+        "_first",
+        "_last",
+        "_lower",
+        "_seen",
+        "_sightings",
+        "_upper",
+    )
 
     def __init__(self, size: int) -> None:
-        self._earliest = array("q", [_UNKNOWN]) * size
+        self._claims = array("q", [_UNKNOWN]) * size
+        self._earliest = self._claims
+        self._lower = self._upper = array("q")
+        self._sightings: Sightings | None = None
         self._seen = array("q", [0]) * size
         self._answered = array("q", [NONE]) * size
         self._exchange = bytearray(size)
@@ -67,39 +90,76 @@ class Clock:
         rows.frombytes(times)
         for start in range(0, len(rows), _COLUMNS):
             at, claimed, seen, answered, exchange = rows[start : start + _COLUMNS]
-            if 0 <= at < len(self._earliest):
-                self._earliest[at] = claimed
+            if 0 <= at < len(self._claims):
+                self._claims[at] = claimed
                 self._seen[at] = seen
                 self._answered[at] = answered
                 self._exchange[at] = exchange
 
     def shown(self, at: int) -> bool:
         """Whether an entry has a statement that was shown and could be read."""
-        return self._earliest[at] != _UNKNOWN
+        return self._claims[at] != _UNKNOWN
 
     def count(self, first: int, end: int) -> int:
         """Returns how many entries from one to before another were shown."""
-        return sum(time != _UNKNOWN for time in self._earliest[first:end])
+        return sum(time != _UNKNOWN for time in self._claims[first:end])
 
-    def settle(self, witnessed_ms: int | None) -> Iterator[Finding]:
+    def settle(self, sightings: Sightings) -> Iterator[Finding]:
         """Computes all times, and yields the claims that contradict the log's order.
 
         Args:
-            witnessed_ms: when the quorum of witnesses had cosigned the checkpoint.
+            sightings: who had seen which trees of the log by when.
         """
-        self._settle_log()
-        claims, lower = self._earliest, self._lower_bounds()
-        upper = self._upper_bounds(witnessed_ms)
-        earliest = array("q", claims)
-        for at, claimed in enumerate(claims):
+        self._sightings = sightings
+        yield from sightings.prove(self._refutable(sightings))
+        refuted = self._refuted(sightings)
+        self._settle_log(refuted)
+        self._lower = self._lower_bounds(refuted)
+        self._upper = self._upper_bounds()
+        self._earliest = earliest = array("q", self._claims)
+        for at, claimed in enumerate(self._claims):
             if claimed == _UNKNOWN:
                 continue
-            if lower[at] - claimed > SKEW_MS:
+            if self._lower[at] - claimed > SKEW_MS:
                 yield _contradiction(at, _BACKDATED)
-            elif claimed - upper[at] > SKEW_MS:
+            elif at in refuted:
+                seen = refuted[at]
+                yield _contradiction(
+                    at, _REFUTED.format(by=seen.by, source=seen.source)
+                )
+            elif claimed - self._upper[at] > SKEW_MS and not sightings.bound(at):
                 yield _contradiction(at, _POSTDATED)
-            earliest[at] = max(claimed, lower[at])
-        self._earliest = earliest
+            earliest[at] = max(claimed, self._lower[at])
+
+    def prove(self, needs: Iterable[tuple[int, int]]) -> list[Finding]:
+        """Has others' word verified; see :meth:`Sightings.prove`."""
+        return self._sightings.prove(needs) if self._sightings else []
+
+    def prove_closely(self, places: Iterable[int]) -> list[Finding]:
+        """Verifies the closest upper bounds that others give some statements."""
+        seen = self._sightings
+        return self.prove((at, seen.expected(at)) for at in places) if seen else []
+
+    def interval(self, at: int) -> Interval:
+        """Returns when a statement was made, as far as it was proven.
+
+        Of the bounds that others give only those count which :meth:`prove` was asked
+        for.
+        """
+        seen = self._sightings.bound(at) if self._sightings else None
+        claimed, lower = _EPOCH + _span(self._claims[at]), self._lower[at]
+        first = None if lower == _UNKNOWN else _EPOCH + _span(lower)
+        if seen:
+            return Interval(claimed, first, seen.time, seen.source, seen.by)
+        upper = self._upper[at]
+        return Interval(
+            claimed, first, None if upper == NEVER else _EPOCH + _span(upper)
+        )
+
+    def source(self, at: int) -> Source:
+        """Returns who vouches for the upper end of that interval."""
+        seen = self._sightings.bound(at) if self._sightings else None
+        return seen.source if seen else Source.CLAIMS
 
     def made(self, at: int) -> int:
         """Returns when a statement was made: its claim, or its lower bound if later."""
@@ -111,7 +171,7 @@ class Clock:
 
     def logged_before(self, at: int) -> int:
         """Returns a time after which an entry was not logged; far away if unknown."""
-        return self._first[at] if 0 <= at < len(self._first) else _NEVER
+        return self._first[at] if 0 <= at < len(self._first) else NEVER
 
     def first_after(self, time_ms: int, opened: int = 0) -> int:
         """Returns when the exchange first said anything at or after a time.
@@ -121,24 +181,43 @@ class Clock:
             opened: only what it said after this entry counts.
         """
         at = max(bisect_left(self._last, time_ms), opened + 1)
-        return self._last[at] if at < len(self._last) else _NEVER
+        return self._last[at] if at < len(self._last) else NEVER
 
     def place(self, time_ms: int) -> int:
         """Returns how many entries had been logged at a time."""
         return max(bisect_left(self._last, time_ms) - 1, 0)
 
-    def _settle_log(self) -> None:
+    def _refutable(self, sightings: Sightings) -> Iterator[tuple[int, int]]:
+        """Yields what is to be proven: that the log was seen, and refuted claims."""
+        newest = min(sightings.newest, len(self._claims))
+        if newest:
+            yield newest - 1, NEVER
+        for at in range(newest):
+            latest = self._claims[at] - SKEW_MS - 1
+            if sightings.expected(at) <= latest:
+                yield at, latest
+
+    def _refuted(self, sightings: Sightings) -> dict[int, Sighting]:
+        """Returns the claims that others refute, and who does."""
+        found: dict[int, Sighting] = {}
+        for at, claimed in enumerate(self._claims):
+            seen = sightings.bound(at) if claimed != _UNKNOWN else None
+            if seen and claimed - milliseconds(seen.time) > SKEW_MS:
+                found[at] = seen
+        return found
+
+    def _settle_log(self, refuted: Container[int]) -> None:
         """Computes when each entry was logged, from what the exchange claims."""
         marks = [
-            time if self._exchange[at] else _UNKNOWN
-            for at, time in enumerate(self._earliest)
+            time if self._exchange[at] and at not in refuted else _UNKNOWN
+            for at, time in enumerate(self._claims)
         ]
         # `_last[n]` is the latest claim among the first n entries.
         self._last = array("q", accumulate([_UNKNOWN, *marks], max))
-        after = (time if time != _UNKNOWN else _NEVER for time in reversed(marks))
+        after = (time if time != _UNKNOWN else NEVER for time in reversed(marks))
         self._first = array("q", accumulate(after, min))[::-1]
 
-    def _lower_bounds(self) -> array[int]:
+    def _lower_bounds(self, refuted: Container[int]) -> array[int]:
         """Returns a time before which each statement was not made."""
         lower = array("q", [_UNKNOWN]) * len(self._seen)
         size = len(self._last) - 1
@@ -146,34 +225,37 @@ class Clock:
             bound = self._last[min(seen, at, size)]
             answered = self._answered[at]
             if NONE < answered < at:
-                said = (
-                    self._earliest[answered] if self._exchange[answered] else _UNKNOWN
-                )
+                told = self._exchange[answered] and answered not in refuted
+                said = self._claims[answered] if told else _UNKNOWN
                 bound = max(bound, lower[answered], said)
             lower[at] = bound
         return lower
 
-    def _upper_bounds(self, witnessed_ms: int | None) -> array[int]:
-        """Returns a time after which each statement was not made."""
+    def _upper_bounds(self) -> array[int]:
+        """Returns a time after which each was not made, as the exchange claims."""
         size = len(self._seen)
-        by_size = array("q", [_NEVER]) * (size + 1)
-        upper = array("q", [_NEVER if witnessed_ms is None else witnessed_ms]) * size
+        by_size = array("q", [NEVER]) * (size + 1)
+        upper = array("q", [NEVER]) * size
         for at, exchange in enumerate(self._exchange):
             if not exchange:
                 continue
             time, seen, answered = (
-                self._earliest[at],
+                self._claims[at],
                 self._seen[at],
                 self._answered[at],
             )
             by_size[min(seen, size)] = min(by_size[min(seen, size)], time)
             if NONE < answered < size:
                 upper[answered] = min(upper[answered], time)
-        beyond = _NEVER
+        beyond = NEVER
         for at in range(size - 1, -1, -1):
             beyond = min(beyond, by_size[at + 1])
             upper[at] = min(upper[at], beyond)
         return upper
+
+
+def _span(ms: int) -> timedelta:
+    return timedelta(milliseconds=ms)
 
 
 def _contradiction(at: int, why: str) -> Finding:

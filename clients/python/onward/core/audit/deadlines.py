@@ -1,0 +1,83 @@
+"""How each deadline was kept, on the intervals of :mod:`onward.core.timing`.
+
+``duties`` asks whether the exchange logged what it had to log, by the log's order. This
+asks what is proven about the step itself: that it was made in time, that it was not, or
+neither; and on whose word. A dishonest exchange can make the first question come out
+well, by a clock of its own. Who else had seen the log by when, it cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+from onward.core.audit.clock import Clock
+from onward.core.audit.duties import Duty
+from onward.core.audit.facts import NONE
+from onward.core.due import kind_name
+from onward.core.timing import Judgement, Source, judge
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST: Final = 253_402_300_799_000
+"""The end of the year 9999, in milliseconds."""
+
+
+class Kept(NamedTuple):
+    """How a deadline was kept.
+
+    Attributes:
+        judgement: how.
+        source: what that rests on.
+        waiting: whether it was not due yet when the log was looked at.
+        disputed: see :class:`onward.core.timing.Deadline`.
+    """
+
+    judgement: Judgement
+    source: Source
+    waiting: bool
+    disputed: bool
+
+
+def proofs_of(duties: Iterable[Duty]) -> Iterator[tuple[int, int]]:
+    """Yields what is to be proven so that a step counts as made in time.
+
+    Returns:
+        Entries, with the times by which they had to exist.
+    """
+    for duty in duties:
+        if duty.done != NONE and duty.due is not None:
+            yield duty.done, duty.due[0]
+
+
+def judge_duty(duty: Duty, clock: Clock, size: int) -> Kept | None:
+    """Judges a deadline; None if it lapsed, or if it is not known when it was.
+
+    Args:
+        duty: what was due.
+        clock: when things were made.
+        size: the number of entries that were looked at.
+    """
+    if duty.due is None:
+        return None
+    first, last = duty.due
+    event = duty.span.closed if duty.done == NONE else duty.done
+    interval = None if event == NONE else clock.interval(event)
+    until = clock.logged_after(size)
+    kept = judge(
+        kind_name(duty.kind),
+        (_time(first), _time(last)),
+        None if duty.done == NONE else interval,
+        interval if duty.done == NONE else None,
+        _time(until),
+        late=duty.breach is not None and duty.breach.at < event,
+    )
+    if kept is None:
+        return None
+    waiting = event == NONE and until <= first
+    return Kept(kept.judgement, kept.source, waiting, kept.disputed)
+
+
+def _time(ms: int) -> datetime:
+    """Returns a time; one that Python cannot hold is as far away as it can."""
+    return _EPOCH + timedelta(milliseconds=min(max(ms, 0), _LAST))
