@@ -263,6 +263,61 @@ def test_a_third_partys_tip_withheld_for_want_of_consent_calls_for_attention(
     assert ["shift supervisor", 2] in rows(report, 3, "third-party-approvers")
 
 
+def test_third_parties_tips_are_split_by_whom_they_went_to(story: Story) -> None:
+    story.refer(POLICE, intake=story.register(1))
+    story.refer(WELFARE, intake=story.register(2))
+    story.refer(POLICE, intake=story.register(3)).take_back()
+    story.register(4)
+    story.end()
+    report = story.reported()
+    assert rows(report, 3, "third-party-reached") == [
+        ["nobody", 2],
+        ["law enforcement", 1],
+        ["others only", 1],
+        ["all", 4],
+    ]
+
+
+def test_a_referral_that_is_slower_or_of_another_state_than_its_tip_is_listed(
+    story: Story,
+) -> None:
+    slower = story.refer(intake=imminent(story, 1), urgency=v.URGENCY_INFORMATIONAL)
+    elsewhere = story.refer(
+        intake=story.register(2),
+        jurisdiction=statement_pb2.Jurisdiction(code="US-NV"),
+    )
+    story.refer(intake=story.register(3), urgency=v.URGENCY_MINOR)
+    story.end()
+    report = story.reported()
+    found = rows(report, 8, "differences")
+    assert [(row[0], row[2]) for row in found] == [
+        (slower.referral.id, f"{HOTLINE}#1"),
+        (elsewhere.referral.id, f"{HOTLINE}#2"),
+    ]
+    assert count(report, 8, "differing") == 2
+    assert answer(report, 8).attention
+
+
+def test_a_referral_passed_on_as_a_slower_one_is_listed(story: Story) -> None:
+    parent = story.refer(POLICE, intake=story.register(1))
+    acknowledged = parent.acknowledge(parent.receive())
+    link = statement_pb2.ReferralLink(
+        kind=statement_pb2.REFERRAL_LINK_KIND_TRANSFER_OF,
+        referral_id=parent.referral.id,
+        referral_digest=parent.referral.digest,
+    )
+    slow = v.URGENCY_INFORMATIONAL
+    child = story.refer(NEVADA, publisher=POLICE, links=[link], urgency=slow)
+    body = statement_pb2.Transfer(
+        child_referral_id=child.referral.id, child_digest=child.referral.digest
+    )
+    parent.answers(POLICE, acknowledged, transfer=body)
+    parent.moved(POLICE, v.DELIVERY_STATE_TRANSFERRED)
+    story.end()
+    (row,) = rows(story.reported(), 8, "differences")
+    assert (row[0], row[2]) == (child.referral.id, parent.referral.id)
+
+
 def test_a_declined_referral_that_nobody_took_over_has_no_owner(story: Story) -> None:
     referred = story.refer(intake=story.register(1))
     acknowledged = referred.acknowledge(referred.receive())

@@ -16,6 +16,7 @@ from onward.core.audit.questions.asking import (
     parts,
     verdict,
 )
+from onward.core.audit.questions.kept import SENTENCE, KeptDeadlines
 from onward.core.audit.scope import Scope
 from onward.core.audit.steps import DEADLINES, FIGURES
 from onward.core.audit.tables import (
@@ -30,7 +31,7 @@ from onward.core.audit.tables import (
 )
 from onward.core.audit.words import URGENCIES, word
 from onward.core.due import Kind
-from onward.core.intakes import MINORS, State
+from onward.core.intakes import MINORS, Reach, State
 from onward.v1 import vocabulary_pb2
 
 _STATES: Final = (
@@ -50,6 +51,10 @@ _OF_CONSENT: Final = frozenset(
         vocabulary_pb2.WITHHOLD_REASON_CONSENT_EXPIRED,
     }
 )
+_POLICE: Final = "law enforcement"
+_OTHERS: Final = "others only"
+_NOBODY: Final = "nobody"
+
 _AGAIN: Final = 3
 """Withholdings of one tip from which on it is listed."""
 _LONG_MS: Final = 180 * 86_400_000
@@ -144,6 +149,7 @@ def third_parties(scope: Scope) -> Answer:
         if record.facts.reporter != _VICTIM and record.facts.age_group not in MINORS
     ]
     withheld = [r for r in told if r.state == State.INTAKE_STATE_WITHHELD]
+    reached = Counter(_whom(record) for record in told)
     reasons = Counter(_reason(record) for record in withheld)
     roles = Counter(_role(record) for record in withheld)
     asked = [
@@ -153,17 +159,27 @@ def third_parties(scope: Scope) -> Answer:
     figures: dict[str, Cell] = {
         **dict(zip(_SUM, sums, strict=True)),
         "consent": Count("third.consent", len(asked)),
+        "law_enforcement": Count(f"third.reached.{_POLICE}", reached[_POLICE]),
+        "others_only": Count(f"third.reached.{_OTHERS}", reached[_OTHERS]),
+        "nobody": Count(f"third.reached.{_NOBODY}", reached[_NOBODY]),
     }
     return Answer(
         3,
         "Which tips by third parties about adults were not passed on, and why?",
         verdict(scope.audited, BOOKS),
         bool(asked),
-        "Of {received} tips by third parties about adults, {withheld} were withheld. "
-        "{consent} of them rest on the consent of the person concerned, which a third "
-        "party's tip does not need.",
+        "Of {received} tips by third parties about adults, {law_enforcement} went to "
+        "law enforcement, {others_only} to others only, and {nobody} to nobody. "
+        "{withheld} were withheld; {consent} of them rest on the consent of the person "
+        "concerned, which a third party's tip does not need.",
         figures,
         (
+            Table(
+                "third-party-reached",
+                "By whom they went to",
+                ("went to", "tips"),
+                counted("third.reached", reached, "third.received"),
+            ),
             Table(
                 "third-party-reasons",
                 "Withheld, by reason",
@@ -181,6 +197,7 @@ def third_parties(scope: Scope) -> Answer:
         (chart_of("Withheld, by reason", "third.reason", reasons),),
         (
             Equation(sums[0], tuple(sums[1:])),
+            Equation(sums[0], parts("third.reached", reached)),
             Equation(sums[2], parts("third.reason", reasons)),
             Equation(sums[2], parts("third.role", roles)),
         ),
@@ -230,6 +247,11 @@ def mandated(scope: Scope) -> Answer:
     ]
     rows.append(("all", *whole_row))
     missed = [record for record in needed if fate(record) in _MISSED]
+    names_of = {record.name for record in needed}
+    kept = KeptDeadlines(
+        "mandated.kept",
+        [item for item in scope.judged if item.duty.subject in names_of],
+    )
     return Answer(
         4,
         "Was every tip about a minor or imminent danger sent to whom it had to go?",
@@ -238,7 +260,8 @@ def mandated(scope: Scope) -> Answer:
         "{mandated} tips had to go to law enforcement, and those about minors to child "
         "welfare as well. {in_time} were sent in time and {late} late; {taken_back} "
         "were taken back before they were received; {duplicates} repeat a tip that was "
-        "registered before; {withheld} were withheld, and {open} are still open.",
+        "registered before; {withheld} were withheld, and {open} are still open."
+        + SENTENCE,
         {
             "mandated": total,
             "in_time": counts[_IN_TIME],
@@ -247,15 +270,17 @@ def mandated(scope: Scope) -> Answer:
             "duplicates": counts["duplicates of others"],
             "withheld": counts["withheld"],
             "open": counts["open"],
+            **kept.figures,
         },
         (
             Table("mandated", "By class", ("class", "tips", *names), tuple(rows)),
+            kept.table("mandated-deadlines", "How their deadlines were kept"),
             _list(
                 "mandated-missed", "Late, taken back, withheld or open", missed, scope
             ),
         ),
         (Chart("Sent in time?", tuple(Bar(n, c) for n, c in counts.items())),),
-        tuple(equations),
+        (*equations, *kept.equations),
     )
 
 
@@ -367,6 +392,13 @@ def _loose(scope: Scope) -> Table:
     columns = ("referral", "hotline", "received", "jurisdiction", "answer", "log entry")
     title = "Referrals of hotlines that name no tip"
     return Table("referrals-without-intake", title, columns, rows, single=True)
+
+
+def _whom(record: IntakeRecord) -> str:
+    """Returns whom a tip went to, by referrals that were not taken back before that."""
+    if record.kept & Reach.LAW_ENFORCEMENT:
+        return _POLICE
+    return _OTHERS if record.kept else _NOBODY
 
 
 def _reason(record: IntakeRecord) -> str:

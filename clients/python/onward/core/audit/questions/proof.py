@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from onward.core.audit.book import IntakeRecord
 from onward.core.audit.chains import intake_chain
 from onward.core.audit.facts import NONE, ReferralFacts, Remark
 from onward.core.audit.questions.asking import GROUND, counted, parts, verdict
+from onward.core.audit.questions.differences import differences
 from onward.core.audit.scope import Scope, Sent
+from onward.core.audit.sightings import milliseconds
 from onward.core.audit.steps import INTAKES, STEPS, TIMING
 from onward.core.audit.tables import (
     Answer,
@@ -18,10 +21,12 @@ from onward.core.audit.tables import (
     Chart,
     Count,
     Equation,
+    Moment,
     Table,
 )
 from onward.core.audit.words import word
 from onward.core.custody import State
+from onward.core.timing import Interval, Source
 from onward.core.verify.report import Verdict
 
 _DELIVERY = (
@@ -46,6 +51,7 @@ def chain_of(scope: Scope, tip: str) -> Answer:
             for none in particular.
     """
     record = find_tip(scope, tip) if tip else None
+    rows = _bounded(scope, record) if record else []
     count = Count("chains", len(scope.intakes) + len(scope.referrals))
     proven = verdict(scope.audited, GROUND | {INTAKES}, holds=not tip or bool(record))
     if record is None:
@@ -58,7 +64,6 @@ def chain_of(scope: Scope, tip: str) -> Answer:
         )
         figures: dict[str, Cell] = {"chains": count, "tip": tip}
         return Answer(5, _QUESTION_5, proven, bool(tip), sentence, figures)
-    rows = sorted(_chain(scope, record), key=lambda row: _place(row[0]))
     return Answer(
         5,
         _QUESTION_5,
@@ -71,7 +76,10 @@ def chain_of(scope: Scope, tip: str) -> Answer:
             Table(
                 "chain",
                 f"The chain of {record.name}",
-                ("log entry", "time", "what", "by", "referral"),
+                (
+                    *("log entry", "time", "what", "by", "referral"),
+                    *("not before", "not after", "who says so"),
+                ),
                 tuple(rows),
                 single=True,
             ),
@@ -91,19 +99,33 @@ def integrity(scope: Scope) -> Answer:
         for step in audited.steps
         for finding in step.findings
     )
+    sources = Counter(map(audited.clock.source, audited.places))
+    counts = {source.value: sources[source] for source in Source}
     return Answer(
         7,
         "Was anything altered, removed, backdated, reordered or left out?",
         audited.verdict,
         audited.verdict is not Verdict.PROVEN,
         "{shown} of the log's {entries} entries were shown, and judged in "
-        f"{len(STEPS)} steps; {{findings}} things do not hold.",
+        f"{len(STEPS)} steps; {{findings}} things do not hold. By when they existed is "
+        "said by witnesses for {witnesses} of them, by timestamp authorities for "
+        "{timestamps}, and by nobody but the exchange for {claims}.",
         {
             "shown": Count("log.all.shown", audited.shown),
             "entries": Count("log.all", audited.log_size),
             "findings": found,
+            **{
+                source.name.lower(): Count(f"source.{source.value}", sources[source])
+                for source in Source
+            },
         },
         (
+            Table(
+                "sources",
+                "Who says by when the statements existed",
+                ("source", "statements"),
+                counted("source", counts, "log.all.shown"),
+            ),
             Table("steps", "The steps", ("step", "name", "verdict", "why"), rows),
             Table(
                 "findings",
@@ -113,6 +135,8 @@ def integrity(scope: Scope) -> Answer:
                 single=True,
             ),
         ),
+        (),
+        (Equation(Count("log.all.shown", audited.shown), parts("source", counts)),),
     )
 
 
@@ -124,19 +148,23 @@ def disclosures(scope: Scope) -> Answer:
     taken_back = [sent for sent in scope.sent if sent.referral.retracted != NONE]
     fates = Counter(_retraction(sent) for sent in taken_back)
     waiting = Count("retraction.waiting", fates["not answered yet"])
+    differing = differences(scope)
+    others = Count("differing", len({row[0] for row in differing.rows}))
     total = Count("disclosures", len(scope.referrals))
     retracted = Count("retracted", len(taken_back))
     return Answer(
         8,
         "Had every disclosure a valid basis, and were withdrawals honoured?",
         verdict(scope.audited, GROUND | {TIMING}, holds=not baseless),
-        bool(baseless) or waiting.value > 0,
+        bool(baseless or waiting.value or others.value),
         "{disclosures} referrals were accepted, each under a policy that the exchange "
-        "had put in force, but for {baseless}. {refused} were refused by a rule. "
+        "had put in force, but for {baseless}; {differing} name a slower class, or "
+        "another state, than what they answer. {refused} were refused by a rule. "
         "{retracted} deliveries were taken back; {waiting} of them wait for an answer.",
         {
             "disclosures": total,
             "baseless": Count("baseless", len(baseless)),
+            "differing": others,
             "refused": Count("refused", len(scope.rejected)),
             "retracted": retracted,
             "waiting": waiting,
@@ -161,6 +189,7 @@ def disclosures(scope: Scope) -> Answer:
                 counted("retraction", fates, "retracted"),
             ),
             _referrals("baseless", "Judged by no policy in force", baseless, scope),
+            differing,
             _referrals("refused", "Refused, one by one", scope.rejected, scope),
         ),
         (
@@ -193,6 +222,27 @@ def find_tip(scope: Scope, tip: str) -> IntakeRecord | None:
 
 
 _QUESTION_5 = "Is the chain of each tip complete, and signed with the keys of its time?"
+
+
+def _bounded(scope: Scope, record: IntakeRecord) -> list[tuple[Cell, ...]]:
+    """Returns the steps of a tip's chain with the closest bounds that are proven."""
+    clock = scope.audited.clock
+    rows = sorted(_chain(scope, record), key=lambda row: _place(row[0]))
+    places = [_place(row[0]) for row in rows]
+    clock.prove_closely(places)
+    return [
+        (*row, _moment(found.not_before), _moment(found.not_after), _who(found))
+        for row, found in zip(rows, map(clock.interval, places), strict=True)
+    ]
+
+
+def _moment(time: datetime | None) -> Moment | None:
+    return None if time is None else Moment(milliseconds(time))
+
+
+def _who(found: Interval) -> str:
+    """Returns who says by when a step was made."""
+    return f"{found.source}: {found.by}" if found.by else found.source.value
 
 
 def _chain(scope: Scope, record: IntakeRecord) -> Iterator[tuple[Cell, ...]]:
