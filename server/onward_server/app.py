@@ -39,7 +39,7 @@ from onward_server.exchange.draft import Voice
 from onward_server.exchange.enrolment import Enrolment
 from onward_server.exchange.erasing import Erasing
 from onward_server.exchange.gate import Gate
-from onward_server.exchange.guard import Guard
+from onward_server.exchange.guard import Guard, read_guard
 from onward_server.exchange.intakes import Intakes
 from onward_server.exchange.ledger import Ledger
 from onward_server.exchange.log_reader import LogReader
@@ -281,7 +281,9 @@ class App:
             await self._domain.witnesses.begin()
             head = self.ledger.head()
             note = self._domain.witnessed.note(head)
-            await check_witnesses(self._domain.witnesses.askings.values(), head, note)
+            askings = self._domain.witnesses.askings.values()
+            lost = read_guard(self._basis.config.storage.guard_file) is None
+            await check_witnesses(askings, head, note, needed=lost)
         await self._domain.policies.begin()
         for server in self._ports.servers:
             await server.start()

@@ -286,3 +286,14 @@ async def test_witnesses_that_are_down_do_not_keep_an_exchange_down(
         head = witnessed.world.ledger.head()
         askings = witnessed.witnesses.askings.values()
         await check_witnesses(askings, head, witnessed.log.note(head), patience=0.05)
+
+
+async def test_without_a_guard_a_witness_must_answer(tmp_path: Path) -> None:
+    async with open_witnessed(tmp_path) as witnessed:
+        witnessed.town.hung |= set("abc")
+        head = witnessed.world.ledger.head()
+        askings, note = witnessed.witnesses.askings.values(), witnessed.log.note(head)
+        with pytest.raises(StateError, match="no witness can be reached"):
+            await check_witnesses(askings, head, note, patience=0.05, needed=True)
+        witnessed.town.hung.remove("c")
+        await check_witnesses(askings, head, note, patience=1, needed=True)

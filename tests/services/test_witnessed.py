@@ -14,12 +14,14 @@ import httpx
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
+from onward.core.errors import StateError
 from onward.core.notes import KeyType
 from onward.core.statements import statement_digest
 from onward.core.tlog_policy import Log, Policy
 from onward.core.tlog_proof import TlogProof
 from onward.home import Home
 from onward.v1 import log_pb2, log_pb2_grpc
+from onward_server.app import build
 from onward_server.bootstrap import OPERATOR_HOME
 from onward_server.exchange.asking import MAX_ANSWER, Reply
 from onward_server.web.server import WebPort, WebServer, web_app
@@ -161,6 +163,21 @@ async def test_a_witness_that_does_not_answer_is_no_ones_problem(
         assert Refused.of(error.value).reason == "QUORUM_UNMET"
         assert service.verify(published.acceptance) > 0
         await taken.wait()
+
+
+async def test_an_exchange_that_lost_its_guard_waits_for_a_witness(
+    tmp_path: Path, witness: Witness
+) -> None:
+    async with answering(witness) as url, witnessed_by(tmp_path, url) as service:
+        config = service.config
+    config.storage.guard_file.unlink()
+    app = await build(config)
+    try:
+        with pytest.raises(StateError, match="no witness can be reached"):
+            await app.start()
+    finally:
+        await app.drain(0)
+    assert not config.storage.guard_file.read_bytes()
 
 
 # --- the transport

@@ -9,7 +9,8 @@ the present head, which asks at the same time where it stands:
 * It says that the log was forked: something was signed on an old copy before.
 
 In the last two cases nothing is signed. Whoever cannot be reached in time is not waited
-for: a witness that is down must not keep an exchange down.
+for: a witness that is down must not keep an exchange down. But where the guard is lost,
+one of them must answer, since nobody else could tell an old copy from the newest.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ async def check_witnesses(
     head: CheckpointRow,
     note: str,
     patience: float = PATIENCE,
+    *,
+    needed: bool = False,
 ) -> None:
     """Refuses a database that is older than what witnesses have cosigned.
 
@@ -44,10 +47,12 @@ async def check_witnesses(
         head: the newest checkpoint.
         note: the same with the log's own signatures.
         patience: how long to wait for answers, in seconds.
+        needed: whether one must answer, since there is nothing in the guard.
 
     Raises:
         StateError: a witness has cosigned more than the database has, or says that the
-            log was forked. Nothing may be signed.
+            log was forked; or none has cosigned, and one is needed. Nothing may be
+            signed.
     """
     asked = list(askings)
     await asyncio.gather(*(_ask(asking, head, note, patience) for asking in asked))
@@ -69,6 +74,14 @@ async def check_witnesses(
                 "answer is in witnesses.evidence_file. Compare the two before anything "
                 "else; if the witness is wrong, take it out of witnesses.policy_file",
             )
+    if needed and all(asking.standing is not Standing.COSIGNS for asking in asked):
+        raise StateError(
+            Reason.ERROR_REASON_STORAGE_UNAVAILABLE,
+            "the restore guard holds nothing, and no witness can be reached that knows "
+            f"whether {head.size} entries are all that were signed. Start again when "
+            "one of them answers. If they never will, compare the database with what "
+            "members have kept, and take them out of witnesses.policy_file",
+        )
 
 
 async def _ask(asking: Asking, head: CheckpointRow, note: str, patience: float) -> None:
