@@ -191,7 +191,7 @@ class Audit:
             self._keys.exchange,
             self.header.access,
             self.log_size,
-            len(self._shown),
+            self._shown,
             found.conclude(self._proven(), self._skipped()),
             book,
             referrals,

@@ -35,6 +35,9 @@ SKEW_MS: Final = int(MAX_CLOCK_SKEW.total_seconds() * 1000)
 
 _UNKNOWN: Final = -(2**62)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST: Final = 253_402_300_799_000
+"""The end of the year 9999, in milliseconds."""
+
 _COLUMNS: Final = 5
 
 _BACKDATED: Final = (
@@ -147,14 +150,12 @@ class Clock:
         for.
         """
         seen = self._sightings.bound(at) if self._sightings else None
-        claimed, lower = _EPOCH + _span(self._claims[at]), self._lower[at]
-        first = None if lower == _UNKNOWN else _EPOCH + _span(lower)
+        claimed, lower = time_of(self._claims[at]), self._lower[at]
+        first = None if lower == _UNKNOWN else time_of(lower)
         if seen:
             return Interval(claimed, first, seen.time, seen.source, seen.by)
         upper = self._upper[at]
-        return Interval(
-            claimed, first, None if upper == NEVER else _EPOCH + _span(upper)
-        )
+        return Interval(claimed, first, None if upper == NEVER else time_of(upper))
 
     def source(self, at: int) -> Source:
         """Returns who vouches for the upper end of that interval."""
@@ -254,8 +255,9 @@ class Clock:
         return upper
 
 
-def _span(ms: int) -> timedelta:
-    return timedelta(milliseconds=ms)
+def time_of(ms: int) -> datetime:
+    """Returns a time; one that Python cannot hold is as far away as it can."""
+    return _EPOCH + timedelta(milliseconds=min(max(ms, 0), _LAST))
 
 
 def _contradiction(at: int, why: str) -> Finding:

@@ -9,18 +9,13 @@ well, by a clock of its own. Who else had seen the log by when, it cannot.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from onward.core.audit.clock import Clock
+from onward.core.audit.clock import Clock, time_of
 from onward.core.audit.duties import Duty
 from onward.core.audit.facts import NONE
 from onward.core.due import kind_name
 from onward.core.timing import Judgement, Source, judge
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST: Final = 253_402_300_799_000
-"""The end of the year 9999, in milliseconds."""
 
 
 class Kept(NamedTuple):
@@ -66,18 +61,13 @@ def judge_duty(duty: Duty, clock: Clock, size: int) -> Kept | None:
     until = clock.logged_after(size)
     kept = judge(
         kind_name(duty.kind),
-        (_time(first), _time(last)),
+        (time_of(first), time_of(last)),
         None if duty.done == NONE else interval,
         interval if duty.done == NONE else None,
-        _time(until),
+        time_of(until),
         late=duty.breach is not None and duty.breach.at < event,
     )
     if kept is None:
         return None
     waiting = event == NONE and until <= first
     return Kept(kept.judgement, kept.source, waiting, kept.disputed)
-
-
-def _time(ms: int) -> datetime:
-    """Returns a time; one that Python cannot hold is as far away as it can."""
-    return _EPOCH + timedelta(milliseconds=min(max(ms, 0), _LAST))

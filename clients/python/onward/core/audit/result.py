@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -55,7 +56,7 @@ class Audited:
         exchange: SPIFFE ID of the exchange.
         access: the logged ``AuditAccess``.
         log_size: how many entries of the log were looked at.
-        shown: how many of them were shown.
+        places: the indexes of those that were shown.
         steps: what each step came to.
         book: all intakes shown.
         referrals: all referrals shown, by their ids.
@@ -68,7 +69,7 @@ class Audited:
     exchange: str
     access: Entry
     log_size: int
-    shown: int
+    places: array[int]
     steps: tuple[AuditStep, ...]
     book: Book
     referrals: Mapping[str, ReferralFacts]
@@ -76,6 +77,11 @@ class Audited:
     clock: Clock
     policies: Policies
     members: Mapping[str, directory_pb2.Member]
+
+    @property
+    def shown(self) -> int:
+        """How many entries were shown."""
+        return len(self.places)
 
     @property
     def codes(self) -> frozenset[str]:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from onward.core.audit.book import IntakeRecord
+from onward.core.audit.deadlines import Kept, judge_duty
 from onward.core.audit.duties import Duty
 from onward.core.audit.evidence import covers
 from onward.core.audit.facts import NONE, DeliveryFacts, ReferralFacts
@@ -39,6 +40,14 @@ class Sent(NamedTuple):
     referral: ReferralFacts
     delivery: DeliveryFacts
     received_ms: int
+
+
+class Judged(NamedTuple):
+    """A deadline that was judged, with the class of the tip or referral."""
+
+    urgency: int
+    duty: Duty
+    kept: Kept
 
 
 @dataclass(frozen=True)
@@ -136,6 +145,11 @@ class Scope:
             found.setdefault(duty.subject, []).append(duty)
         return found
 
+    @cached_property
+    def judged(self) -> tuple[Judged, ...]:
+        """The deadlines of all of these, but for those that lapsed."""
+        return tuple(self._judged())
+
     def when(self, at: int) -> Moment | None:
         """Returns when a statement was made; None for one that is not there."""
         return None if at == NONE else Moment(self.audited.clock.made(at))
@@ -175,6 +189,16 @@ class Scope:
             at = received.get(referral.referral_id, referral.tip_received_ms)
             for delivery in referral.deliveries:
                 yield Sent(referral, delivery, at)
+
+    def _judged(self) -> Iterator[Judged]:
+        audited = self.audited
+        classes = {record.name: record.facts.urgency for record in self.intakes}
+        classes |= {item.referral_id: item.urgency for item in self.referrals}
+        for duty in audited.duties:
+            if duty.subject in classes:
+                kept = judge_duty(duty, audited.clock, audited.log_size)
+                if kept is not None:
+                    yield Judged(classes[duty.subject], duty, kept)
 
     def _covers(self, code: str) -> bool:
         return covers(frozenset({self.jurisdiction}), code)

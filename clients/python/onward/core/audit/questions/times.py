@@ -9,6 +9,7 @@ from typing import Final
 from onward.core.audit.duties import Duty
 from onward.core.audit.facts import NONE
 from onward.core.audit.questions.asking import GROUND, counted, parts, verdict
+from onward.core.audit.questions.kept import SENTENCE, KeptDeadlines
 from onward.core.audit.scope import Scope, Sent
 from onward.core.audit.steps import DEADLINES, INTAKES, TIMING
 from onward.core.audit.tables import (
@@ -56,6 +57,7 @@ def delivery_times(scope: Scope) -> Answer:
     breaches = Counter(_kind(duty) for duty in scope.late)
     holders = Counter(scope.member(duty.holder) for duty in scope.late)
     total = Count("breaches", len(scope.late))
+    kept = KeptDeadlines("kept", scope.judged)
     return Answer(
         2,
         "How long did it take from the tip's receipt to delivery, and what was late?",
@@ -63,13 +65,14 @@ def delivery_times(scope: Scope) -> Answer:
         bool(scope.late),
         "{delivered} deliveries arrived: half of them within {median} of the tip's "
         "receipt, nine of ten within {p90}, the slowest after {longest}. {breaches} "
-        "deadlines were missed.",
+        "deadlines were breached, as the exchange logged." + SENTENCE,
         {
             "delivered": overall[0],
             "median": overall[1],
             "p90": overall[2],
             "longest": overall[3],
             "breaches": total,
+            **kept.figures,
         },
         (
             Table(
@@ -84,6 +87,7 @@ def delivery_times(scope: Scope) -> Answer:
                 ("step", *_TIMES[1:]),
                 tuple((label, *spread(key, t)) for label, key, t in _held(scope)),
             ),
+            kept.table("deadlines", "How deadlines were kept, and who bears it out"),
             Table(
                 "breaches-by-step",
                 "Missed deadlines, by step",
@@ -123,6 +127,7 @@ def delivery_times(scope: Scope) -> Answer:
             Equation(overall[0], tuple(row[1] for row in classes)),
             Equation(total, parts("breach.kind", breaches)),
             Equation(total, parts("breach.holder", holders)),
+            *kept.equations,
         ),
     )
 
