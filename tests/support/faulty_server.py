@@ -1,9 +1,8 @@
 """An exchange that dies where a test wants it to.
 
 The places are those of the ledger's story between a change that is asked for and the
-answer to it, and those of a cosignature on its way from a witness to the disk. In a
-process of its own it dies by SIGKILL; inside a test :class:`Killed` goes through
-everything, as no error does, and nothing happens after it::
+answer to it, and those of a cosignature on its way from a witness to the disk. It dies
+by SIGKILL, so it must be a process of its own: one of ``tests.support.lives``, or::
 
     python -m tests.support.faulty_server POINT AFTER --config FILE
 """
@@ -14,10 +13,10 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from onward_server import app
 from onward_server.config import load
@@ -40,33 +39,42 @@ WITNESS_POINTS = {
 }
 
 
-class Killed(BaseException):
-    """The process is dead."""
+async def _turn() -> None:
+    """Whoever waits for a turn has one."""
+    await asyncio.sleep(0)
 
 
 class Faults:
-    """Where and when to die.
+    """Where and when the process dies, as by a power failure.
 
     Args:
         point: the place.
         after: at which visit.
-        die: how.
+        meanwhile: what others do while the exchange is at this place, where it waits.
     """
 
-    def __init__(self, point: str, after: int, die: Callable[[], NoReturn]) -> None:
-        self.point = point
-        self.left = after
-        self.dead = asyncio.Event()
-        self._die = die
+    def __init__(
+        self,
+        point: str,
+        after: int,
+        meanwhile: Callable[[], Awaitable[None]] = _turn,
+    ) -> None:
+        self._point = point
+        self._left = after
+        self._meanwhile = meanwhile
 
     def at(self, point: str) -> None:
-        """Dies here if it is time, and stays dead."""
-        if point == self.point and not self.dead.is_set():
-            self.left -= 1
-            if self.left == 0:
-                self.dead.set()
-        if self.dead.is_set():
-            self._die()
+        """Dies here if it is time."""
+        if point == self._point:
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    async def waiting_at(self, point: str) -> None:
+        """Dies here if it is time, and lets others act before."""
+        if point == self._point and self._left == 1:
+            await self._meanwhile()
+        self.at(point)
 
 
 class FaultyWriter:
@@ -81,15 +89,15 @@ class FaultyWriter:
 
     async def load(self, needs: Any) -> Any:
         loaded = await self._writer.load(needs)
-        self._faults.at("loaded")
+        await self._faults.waiting_at("loaded")
         return loaded
 
     async def write(self, batch: Any) -> None:
-        self._faults.at("signed")
+        await self._faults.waiting_at("signed")
         await self._writer.write(batch)
 
     async def put_cosignatures(self, rows: Any) -> None:
-        self._faults.at("cosigned")
+        await self._faults.waiting_at("cosigned")
         await self._writer.put_cosignatures(rows)
 
 
@@ -105,11 +113,11 @@ class FaultyStore:
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Any]:
-        self._faults.at("begun")
+        await self._faults.waiting_at("begun")
         async with self._store.writing() as writer:
             yield FaultyWriter(writer, self._faults)
-            self._faults.at("written")
-        self._faults.at("committed")
+            await self._faults.waiting_at("written")
+        await self._faults.waiting_at("committed")
 
 
 class FaultyGuard:
@@ -150,22 +158,11 @@ def endanger(ledger: Ledger, faults: Faults) -> None:
     parts.hub = FaultyHub(parts.hub, faults)
 
 
-def raise_killed() -> NoReturn:
-    """Dies inside of a test."""
-    raise Killed
-
-
-def kill_process() -> NoReturn:
-    """Dies as by a power failure."""
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise Killed
-
-
 async def _serve(point: str, after: int, config: Path) -> None:
     """Runs an exchange that will die."""
     exchange = await app.build(load(config, os.environ))
     await exchange.start()
-    endanger(exchange.ledger, Faults(point, after, kill_process))
+    endanger(exchange.ledger, Faults(point, after))
     await exchange.serve_until_stopped()
 
 
