@@ -159,15 +159,15 @@ class Story:
         )
         return self.decide(intake, hold=body)
 
-    def change_policy(self, old: str, new: str) -> None:
+    def change_policy(self, change: Callable[[str], str]) -> None:
         """Puts a policy set with other deadlines in force."""
         files = {
             item.name: item.read_bytes()
             for item in default_policy_folder().iterdir()
             if item.is_file()
         }
-        text = files["deadlines.toml"].decode().replace(old, new)
-        files["deadlines.toml"] = text.encode()
+        text = files["deadlines.toml"].decode()
+        files["deadlines.toml"] = change(text).encode()
         self.policy = self.scribe.put_in_force(files)
 
     def alarm(

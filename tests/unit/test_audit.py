@@ -13,6 +13,7 @@ from bench.synthetic import BEGIN as FIRST_DAY
 from bench.synthetic import Year
 from onward._auditing import audit_folder
 from onward._evidence import Folder
+from onward.core.audit.policies import check_policy_name
 from onward.core.errors import MalformedError, VerificationError
 from onward.core.verify import ExitCode, Verdict
 from onward.v1 import statement_pb2
@@ -173,9 +174,12 @@ def test_another_logs_checkpoint_is_refused(story: Story) -> None:
         story.judged()
 
 
-def test_a_header_of_another_export_is_refused(story: Story) -> None:
+@pytest.mark.parametrize(
+    "text", ['{"access": {}}', '{"access":' * 100_000, "[" * 100_000, "1" * 9999]
+)
+def test_a_header_of_another_export_is_refused(story: Story, text: str) -> None:
     folder = told(story)
-    folder.header.write_text('{"access": {}}')
+    folder.header.write_text(text)
     with pytest.raises(MalformedError):
         story.judged()
 
@@ -469,7 +473,7 @@ def test_a_hold_lasts_as_long_as_the_policy_at_the_hold_says(
     story: Story, hours: int, *, honest: bool
 ) -> None:
     intake = story.register(7)
-    story.change_policy('hold_to = "72 h"', 'hold_to = "96 h"')
+    story.change_policy(lambda text: text.replace('to = "72 h"', 'to = "96 h"'))
     story.hold(intake)
     received = intake.statement.message.intake.received_time.seconds * 1000
     story.wait(hours * HOUR)
@@ -536,6 +540,56 @@ def test_without_the_policy_sets_the_hotlines_deadlines_are_not_checked(
     audited = story.judged()
     (step,) = [step for step in audited.steps if step.name == "deadlines"]
     assert step.verdict is Verdict.NOT_CHECKED
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "default = 5",
+        "[default]\nMINOR = 1",
+        "[default.MINOR]\npass_on = 3",
+        "[default.MINOR]\npass_on = '4 weeks'",
+        "x = 1" + "0" * 150_000,
+        "[\n" * 100_000,
+        "a = " + "[\n" * 100_000,
+        ".".join("a" * 120_000) + " = 1",
+        "jurisdiction = []",
+        "\0",
+    ],
+)
+def test_deadlines_that_cannot_be_read_leave_the_hotlines_unchecked(
+    story: Story, text: str
+) -> None:
+    story.change_policy(lambda _: text)
+    told(story)
+    audited = story.judged()
+    steps = {step.name: step.verdict for step in audited.steps}
+    assert steps["evidence"] is Verdict.NOT_PROVEN
+    assert steps["deadlines"] is Verdict.NOT_CHECKED
+
+
+@pytest.mark.parametrize("name", ["a" * 150, "a\nb", "x y", "\udcff"])
+def test_a_policy_file_of_another_name_is_refused(story: Story, name: str) -> None:
+    folder = told(story)
+    (policies,) = folder.policies.iterdir()
+    (policies / name).write_text("")
+    assert "is no name of a policy set's file" in str(whys(story.judged(), "evidence"))
+
+
+def test_a_policy_set_that_is_too_large_is_refused(story: Story) -> None:
+    folder = told(story)
+    (policies,) = folder.policies.iterdir()
+    with (policies / "US-OH.cedar").open("wb") as file:
+        file.truncate(1 << 40)
+    (folder.policies / "a file").write_text("")
+    assert "at most" in str(whys(story.judged(), "evidence"))
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/a", "a" * 300, "\0"])
+def test_no_policy_file_is_written_under_another_name(name: str) -> None:
+    with pytest.raises(MalformedError):
+        check_policy_name(name)
 
 
 # --- states

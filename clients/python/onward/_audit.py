@@ -19,6 +19,7 @@ from onward._session import Session
 from onward._vouchers import write_voucher
 from onward.core.audit.chains import EXCHANGE, ChainNamer
 from onward.core.audit.evidence import format_header
+from onward.core.audit.policies import check_policy_name
 from onward.core.checkpoints import Checkpoint
 from onward.core.errors import MalformedError, OnwardError, Reason, VerificationError
 from onward.core.merkle import HASH_SIZE
@@ -170,8 +171,7 @@ class Audits:
         folder = names.policies / digest.hex()
         folder.mkdir(parents=True, exist_ok=True)
         for file in response.files:
-            if Path(file.name).name != file.name:
-                raise MalformedError("a file of the policy set has a path for a name")
+            check_policy_name(file.name)
             (folder / file.name).write_text(file.text, encoding="utf-8", newline="")
 
 
@@ -193,7 +193,8 @@ class _Writer:
             chain = self._namer.name(statement)
             if statement.body_kind == "policy_change":
                 digest = statement.message.policy_change.policy_digest
-                self.policies += [digest] if digest not in self.policies else []
+                known = digest in self.policies or len(digest) != HASH_SIZE
+                self.policies += [] if known else [digest]
         line = {"index": index, "chain": chain, "statement": jws}
         self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
         self.count += 1

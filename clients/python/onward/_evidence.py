@@ -20,12 +20,14 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 
 import msgspec
 
 from onward.core.audit.chains import EXCHANGE
+from onward.core.audit.policies import MAX_FILES, MAX_SET
 from onward.core.errors import MalformedError, TooLargeError
 from onward.core.statements import MAX_STATEMENT_SIZE
 
@@ -93,11 +95,12 @@ class Folder:
         return self.path / "timestamps.jsonl"
 
     def read_policies(self) -> Iterator[Mapping[str, bytes]]:
-        """Yields the files of each policy set."""
-        if self.policies.is_dir():
-            for folder in sorted(self.policies.iterdir()):
-                files = (path for path in folder.iterdir() if path.is_file())
-                yield {path.name: bounded(path) for path in files}
+        """Yields the files of each policy set, none much larger than a set may be."""
+        folders = self.policies.iterdir() if self.policies.is_dir() else ()
+        for folder in sorted(path for path in folders if path.is_dir()):
+            files = (path for path in folder.iterdir() if path.is_file())
+            shown = (path for path in files if not path.name.startswith("."))
+            yield {path.name: _begin(path) for path in islice(shown, MAX_FILES + 1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +170,12 @@ def read_lines(file: BinaryIO, places: array[int]) -> list[tuple[int, str]]:
             raise MalformedError("a line has no statement") from None
         lines.append((line.index, line.statement))
     return lines
+
+
+def _begin(path: Path) -> bytes:
+    """Returns a file of a policy set, or so much of it that it is known too large."""
+    with path.open("rb") as file:
+        return file.read(MAX_SET + 1)
 
 
 def bounded(path: Path) -> bytes:

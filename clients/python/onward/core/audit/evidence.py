@@ -43,7 +43,7 @@ class Header:
         """
         try:
             message = Parse(data, audit_pb2.ExportHeader())
-        except (ParseError, UnicodeDecodeError):
+        except (ParseError, ValueError, RecursionError):
             raise MalformedError("header.json is not the header of an export") from None
         statement = parse_statement(message.access.statement)
         if statement.body_kind != "audit_access":

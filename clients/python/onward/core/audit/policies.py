@@ -11,17 +11,26 @@ from datetime import timedelta
 from hashlib import sha256
 from typing import Final, NamedTuple, Self, TypeAlias
 
-from onward.core.errors import MalformedError
+from onward.core.errors import MalformedError, TooLargeError
 from onward.v1 import vocabulary_pb2
 
 DEADLINES: Final = "deadlines.toml"
 
+MAX_SET: Final = 256 * 1024
+MAX_FILES: Final = 64
+MAX_LINE: Final = 200
+"""Characters of a line. Reading a key takes as long as the square of its parts."""
+
+_NAME: Final = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SPAN: Final = re.compile("([1-9][0-9]{0,5}) ?(min|h|d)")
 _UNITS: Final = {"min": "minutes", "h": "hours", "d": "days"}
-_PREFIX: Final = "URGENCY_"
+_CLASSES: Final[Mapping[str, int]] = {
+    name.removeprefix("URGENCY_"): value
+    for name, value in vocabulary_pb2.Urgency.items()
+    if value
+}
 
-Sheet: TypeAlias = Mapping[str, Mapping[str, str]]
-"""Times by the name of a class and of a step, as the file has them."""
+_Row: TypeAlias = Mapping[str, object]
 
 
 class PassOn(NamedTuple):
@@ -38,34 +47,38 @@ class PassOn(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PassOnTimes:
-    """The times of one policy set for passing on."""
+    """The times of one policy set for passing on, by jurisdiction and class.
 
-    _default: Sheet
-    _jurisdictions: Mapping[str, Sheet]
+    What holds where a jurisdiction has no times of its own stands under ``""``.
+    """
+
+    _times: Mapping[tuple[str, int], PassOn]
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Reads ``deadlines.toml``; the exchange has refused one that is not sound.
+        """Reads ``deadlines.toml``; whoever wrote it may have meant to do harm.
 
         Raises:
-            MalformedError: it is not such a file.
+            MalformedError: it is not such a file, or leaves out a class.
         """
+        if max(map(len, text.split("\n"))) > MAX_LINE:
+            raise MalformedError(f"a line of {DEADLINES} is too long to be one")
         try:
-            tables = tomllib.loads(text)
-        except tomllib.TOMLDecodeError:
+            sheet: _Row = tomllib.loads(text)
+        except (ValueError, RecursionError):
             raise MalformedError(f"{DEADLINES} is not TOML") from None
-        return cls(tables.get("default", {}), tables.get("jurisdiction", {}))
+        default = _rows(sheet.get("default"))
+        times = {("", _CLASSES[name]): _pass_on(default, name, {}) for name in _CLASSES}
+        for code, rows in _table(sheet.get("jurisdiction", {})).items():
+            own = _rows(rows)
+            for name in own.keys() & _CLASSES.keys():
+                times[code, _CLASSES[name]] = _pass_on(default, name, own[name])
+        return cls(times)
 
     def of(self, urgency: int, jurisdiction: str) -> PassOn | None:
         """Returns the times of a class of tips that point to a place, if stated."""
-        if urgency not in vocabulary_pb2.Urgency.values():
-            return None
-        name = vocabulary_pb2.Urgency.Name(vocabulary_pb2.Urgency.ValueType(urgency))
-        name = name.removeprefix(_PREFIX)
-        own = self._jurisdictions.get(jurisdiction, {}).get(name, {})
-        row = {**self._default.get(name, {}), **own}
-        breach = _milliseconds(row.get("pass_on_breach") or row.get("pass_on", ""))
-        return PassOn(breach, _milliseconds(row.get("hold_to", ""))) if breach else None
+        own = self._times.get((jurisdiction, urgency))
+        return own or self._times.get(("", urgency))
 
 
 @dataclass(slots=True)
@@ -103,7 +116,7 @@ class Policies:
         """Adds what is known of a set; one that was never in force does no harm.
 
         Raises:
-            MalformedError: it has no deadlines that could be read.
+            MalformedError: its deadlines cannot be read; they stay unknown.
         """
         text = files.get(DEADLINES, b"").decode(errors="replace")
         self.times[digest] = PassOnTimes.parse(text)
@@ -114,19 +127,60 @@ class Policies:
         return bool(self._digests) and set(self._digests) <= self.times.keys()
 
 
+def check_policy_name(name: str) -> None:
+    """Refuses what could not be the name of a policy set's file.
+
+    Raises:
+        MalformedError: it is empty or long, or has characters that other names or
+            folders could be made of.
+    """
+    if not _NAME.fullmatch(name):
+        raise MalformedError(f"{name[:64]!r} is no name of a policy set's file")
+
+
 def set_digest(files: Mapping[str, bytes]) -> bytes:
-    """Returns the digest of a policy set: SHA-256 of what ``sha256sum`` prints."""
+    """Returns the digest of a policy set: SHA-256 of what ``sha256sum`` prints.
+
+    Raises:
+        MalformedError: a name is none, or there are too many files, or too large ones.
+    """
+    for name in files:
+        check_policy_name(name)
+    size = sum(map(len, files.values()))
+    if size > MAX_SET or len(files) > MAX_FILES:
+        raise TooLargeError(f"a policy set of {len(files)} files", size, MAX_SET)
     lines = (
-        f"{sha256(data).hexdigest()}  {name}\n"
-        for name, data in sorted(files.items(), key=lambda item: item[0].encode())
+        f"{sha256(data).hexdigest()}  {name}\n" for name, data in sorted(files.items())
     )
     return sha256("".join(lines).encode()).digest()
 
 
-def _milliseconds(text: str) -> int:
-    """Returns a length of time, 0 where none is stated."""
-    found = _SPAN.fullmatch(text)
-    if found is None:
+def _pass_on(default: Mapping[str, _Row], name: str, own: _Row) -> PassOn:
+    """Returns the times of a class; a jurisdiction's row takes what it lacks."""
+    row = {**default.get(name, {}), **own}
+    breach = _milliseconds(row.get("pass_on_breach"))
+    breach = breach or _milliseconds(row.get("pass_on"))
+    if not breach:
+        raise MalformedError(f"{DEADLINES} leaves out when {name} is passed on")
+    return PassOn(breach, _milliseconds(row.get("hold_to")))
+
+
+def _rows(value: object) -> Mapping[str, _Row]:
+    return {name: _table(row) for name, row in _table(value).items()}
+
+
+def _table(value: object) -> _Row:
+    if not isinstance(value, dict):
+        raise MalformedError(f"{DEADLINES} has no table where one belongs")
+    return value
+
+
+def _milliseconds(text: object) -> int:
+    """Returns a length of time, 0 where there is none."""
+    if text is None or text == "none":
         return 0
+    found = _SPAN.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise MalformedError(f"{DEADLINES} states no time where one belongs")
     span = timedelta(**{_UNITS[found[2]]: int(found[1])})
     return span // timedelta(milliseconds=1)
