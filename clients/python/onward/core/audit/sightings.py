@@ -93,6 +93,7 @@ class Sightings:
         self._tree = tree
         self._vouchers = vouchers
         self._proven = {_OWN: own} if own else {}
+        self._refused: set[int] = set()
         self._earliest = Earliest(self._proven.values())
         self._settle([])
 
@@ -168,11 +169,12 @@ class Sightings:
 
     def _verify(self, place: int) -> Finding | None:
         """Verifies a voucher, once; then it bounds what it had seen."""
-        if place in self._proven:
+        if place in self._proven or place in self._refused:
             return None
         try:
             sighting = self._sighting(place)
         except OnwardError as error:
+            self._refused.add(place)
             return _finding(place, error)
         if sighting:
             self._proven[place] = sighting
