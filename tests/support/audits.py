@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -38,11 +39,13 @@ HOTLINE = agency("national-hotline")
 POLICE = agency("oh-state-police")
 WELFARE = agency("oh-child-welfare")
 NEVADA = agency("nv-state-police")
+SHELTER = agency("shelter-network")
 MEMBERS = {
     HOTLINE: v.MEMBER_KIND_HOTLINE,
     POLICE: v.MEMBER_KIND_LAW_ENFORCEMENT,
     WELFARE: v.MEMBER_KIND_CHILD_WELFARE,
     NEVADA: v.MEMBER_KIND_LAW_ENFORCEMENT,
+    SHELTER: v.MEMBER_KIND_SERVICE_PROVIDER,
 }
 CONTENT = sha256(b"content").digest()
 
@@ -67,15 +70,21 @@ class Story:
 
     @classmethod
     def begun(
-        cls, folder: Path, codes: Sequence[str] = ("*",), hides: Sequence[str] = ()
+        cls,
+        folder: Path,
+        codes: Sequence[str] = ("*",),
+        hides: Sequence[str] = (),
+        names: Mapping[str, str] = MappingProxyType({}),
     ) -> Story:
-        """Returns a log with members and a policy."""
+        """Returns a log with members, some with names for people, and a policy."""
         scribe = Scribe(Folder(folder), BEGIN - DAY, codes, frozenset(hides))
         story = cls(scribe)
         roles = (v.ROLE_PUBLISHER, v.ROLE_RECIPIENT)
         scribe.found(
             {
-                name: directory_pb2.Member(name=name, kind=kind, roles=roles)
+                name: directory_pb2.Member(
+                    name=name, kind=kind, roles=roles, display_name=names.get(name, "")
+                )
                 for name, kind in MEMBERS.items()
             }
         )

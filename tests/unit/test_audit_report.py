@@ -29,6 +29,7 @@ from tests.support.audits import (
     MINUTE,
     NEVADA,
     POLICE,
+    SHELTER,
     WELFARE,
     Story,
     wrong,
@@ -369,6 +370,53 @@ def test_hostile_text_stays_text(story: Story, tmp_path: Path) -> None:
     with (tmp_path / "intakes.csv").open(newline="") as file:
         (_, row) = csv.reader(file)
     assert any(cell.startswith("'=HYPERLINK") for cell in row)
+
+
+def test_hostile_names_stay_text_in_lists_and_charts(tmp_path: Path) -> None:
+    hostile = "</svg><script>x</script>{0.__class__}&amp;\"'"
+    story = Story.begun(tmp_path / "evidence", names={POLICE: hostile})
+    story.refer(POLICE, intake=story.register(1)).receive()
+    story.end()
+    write_report(story.reported(), tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "<script" not in page
+    assert page.count("</svg>") == page.count("<svg ")
+    assert "&lt;script&gt;" in page
+    assert "{0.__class__}" in page
+
+
+def test_numbers_agree_with_their_nouns(story: Story) -> None:
+    story.withhold(story.register(1))
+    story.refer(intake=story.register(2)).take_back()
+    story.end()
+    sentences = [sentence_of(item) for item in story.reported().answers]
+    assert sentences[0].startswith(
+        "2 tips were received: 1 was passed on, 1 was withheld for a stated reason, "
+        "0 were duplicates, and 0 are still open."
+    )
+    assert "1 delivery was taken back" in sentences[7]
+
+
+def test_the_page_of_everything_says_so(story: Story, tmp_path: Path) -> None:
+    story.end()
+    write_report(story.reported(jurisdiction="*"), tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "What became of the tips: the whole exchange" in page
+    assert "<title>Tips received: the whole exchange," in page
+
+
+def test_a_withheld_tip_names_the_services_that_were_arranged(story: Story) -> None:
+    intake = story.register(1)
+    story.withhold(intake)
+    referred = story.refer(SHELTER, intake=intake)
+    story.intakes[HOTLINE, v.URGENCY_ROUTINE, OPEN] += 1
+    story.intakes[HOTLINE, v.URGENCY_ROUTINE, v.INTAKE_STATE_PASSED_ON] -= 1
+    story.withhold(story.register(2))
+    story.end()
+    report = story.reported()
+    assert wrong(story.judged()) == set()
+    assert (count(report, 1, "withheld"), count(report, 1, "served")) == (2, 1)
+    assert rows(report, 1, "intakes")[0][11] == referred.referral.id
 
 
 def test_the_page_needs_nothing_from_elsewhere_and_allows_nothing(

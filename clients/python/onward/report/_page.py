@@ -11,6 +11,7 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from onward.core.audit.evidence import WHOLE
 from onward.core.audit.report import AuditReport
 from onward.core.audit.tables import Answer, Chart, Count, Hidden, Share, Span, Table
 from onward.report._values import (
@@ -23,7 +24,7 @@ from onward.report._values import (
 MAX_ROWS: Final = 100
 """Rows of a list that the page shows; the CSV file has them all."""
 
-_WIDTH: Final = 360
+_WIDTH: Final = 340
 _DAY: Final = 86_400_000
 _SUM: Final = ("received", "passed_on", "withheld", "duplicates", "open")
 
@@ -49,6 +50,7 @@ def render_report(report: AuditReport) -> str:
     return render(
         "report.html.jinja",
         report=report,
+        about=_about(report.asked.jurisdiction),
         first_day=time_of(report.asked.period.begin_ms),
         last_day=time_of(report.asked.period.end_ms - _DAY),
         until=time_of(report.until_ms),
@@ -57,6 +59,11 @@ def render_report(report: AuditReport) -> str:
             (step, why_of(step, publish=report.asked.publish)) for step in report.steps
         ],
     )
+
+
+def _about(jurisdiction: str) -> str:
+    """Returns what people call the jurisdiction that a report is about."""
+    return "the whole exchange" if jurisdiction == WHOLE else jurisdiction
 
 
 def render(template: str, **values: object) -> str:

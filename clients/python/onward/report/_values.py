@@ -63,9 +63,22 @@ def plain_of(cell: Cell) -> Plain:
             return cell.value
 
 
+class _Figure(str):
+    """A figure in a sentence. With words for one and for more it brings those along.
+
+    So ``{tips:tip was|tips were}`` becomes ``1 tip was``, or ``2 tips were``.
+    """
+
+    __slots__ = ()
+
+    def __format__(self, words: str) -> str:
+        one, _, more = words.partition("|")
+        return f"{self} {one if str(self) == '1' else more}" if words else str(self)
+
+
 def sentence_of(answer: Answer) -> str:
-    """Returns an answer's sentence with its figures."""
-    figures = {name: text_of(cell) for name, cell in answer.figures.items()}
+    """Returns an answer's sentence with its figures, and words that agree with them."""
+    figures = {name: _Figure(text_of(cell)) for name, cell in answer.figures.items()}
     return answer.sentence.format(**figures)
 
 

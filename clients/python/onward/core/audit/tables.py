@@ -115,7 +115,8 @@ class Answer:
         question: it.
         verdict: whether the answer is proven.
         attention: whether somebody should look at what it says.
-        sentence: the answer, with ``{name}`` for each figure.
+        sentence: the answer, with ``{name}`` for each figure, or with words that have
+            to agree with it, ``{name:tip was|tips were}``.
         figures: the figures by name.
         tables: the lists behind them.
         charts: to look at.

@@ -89,12 +89,16 @@ def completeness(scope: Scope) -> Answer:
         if column
     ]
     taken_back = [record for record in scope.intakes if record.taken_back]
+    served = [
+        r for r in _of(scope, State.INTAKE_STATE_WITHHELD) if r.kept & Reach.OTHERS
+    ]
     again = [record for record in scope.intakes if _again(scope, record)]
     begin, end = (scope.audited.clock.place(ms) for ms in scope.period)
     end = min(end, scope.audited.log_size)
     figures: dict[str, Cell] = {
         **totals,
         "taken_back": Count("taken.back", len(taken_back)),
+        "served": Count("withheld.served", len(served)),
         "again": Count("withheld.again", len(again)),
         "loose": Count("loose", len(scope.loose)),
         "tests": Count("tests", len(scope.tests)),
@@ -108,12 +112,14 @@ def completeness(scope: Scope) -> Answer:
         "What became of every tip that was received?",
         verdict(scope.audited, BOOKS | {FIGURES}, holds=holds),
         bool(scope.loose or taken_back or again),
-        "{received} tips were received: {passed_on} were passed on, {withheld} were "
-        "withheld for a stated reason, {duplicates} were duplicates, and {open} are "
-        "still open. {taken_back} of those passed on were taken back, or their content "
-        "erased, before they were received. {again} tips were withheld again and "
-        "again. In this time the log gained {entries_gained} entries, of which "
-        "{entries_shown} were shown.",
+        "{received:tip was|tips were} received: {passed_on:was|were} passed on, "
+        "{withheld:was|were} withheld for a stated reason, {duplicates:was a "
+        "duplicate|were duplicates}, and {open:is|are} still open. Of those passed "
+        "on, {taken_back:was|were} taken back, or had the content erased, before that "
+        "was received. For {served} of the withheld, "
+        "services were arranged. {again:tip was|tips were} withheld again and again. "
+        "In this time the log gained {entries_gained:entry|entries}, of which "
+        "{entries_shown:was|were} shown.",
         figures,
         (
             Table("sum", "By hotline", ("hotline", *map(_title, _SUM)), tuple(rows)),
@@ -168,10 +174,10 @@ def third_parties(scope: Scope) -> Answer:
         "Which tips by third parties about adults were not passed on, and why?",
         verdict(scope.audited, BOOKS),
         bool(asked),
-        "Of {received} tips by third parties about adults, {law_enforcement} went to "
-        "law enforcement, {others_only} to others only, and {nobody} to nobody. "
-        "{withheld} were withheld; {consent} of them rest on the consent of the person "
-        "concerned, which a third party's tip does not need.",
+        "Of {received:tip|tips} by third parties about adults, {law_enforcement} went "
+        "to law enforcement, {others_only} to others only, and {nobody} to nobody. "
+        "{withheld:was|were} withheld; {consent:of them rests|of them rest} on the "
+        "consent of the person concerned, which a third party's tip does not need.",
         figures,
         (
             Table(
@@ -257,11 +263,11 @@ def mandated(scope: Scope) -> Answer:
         "Was every tip about a minor or imminent danger sent to whom it had to go?",
         verdict(scope.audited, BOOKS | {DEADLINES}),
         bool(missed),
-        "{mandated} tips had to go to law enforcement, and those about minors to child "
-        "welfare as well. {in_time} were sent in time and {late} late; {taken_back} "
-        "were taken back before they were received; {duplicates} repeat a tip that was "
-        "registered before; {withheld} were withheld, and {open} are still open."
-        + SENTENCE,
+        "{mandated:tip|tips} had to go to law enforcement, and those about minors to "
+        "child welfare as well. {in_time:was|were} sent in time and {late} late; "
+        "{taken_back:was|were} taken back before receipt; {duplicates:repeats|repeat} "
+        "a tip that was registered before; {withheld:was|were} withheld, and "
+        "{open:is|are} still open." + SENTENCE,
         {
             "mandated": total,
             "in_time": counts[_IN_TIME],

@@ -18,9 +18,10 @@ _JUDGEMENTS: Final = (*(judgement.value for judgement in Judgement), _WAITING)
 _SOURCES: Final = tuple(source.value for source in Source)
 
 SENTENCE: Final = (
-    " Of {judged} deadlines that were due, {met} were met, {missed} were missed, and "
-    "{undetermined} are undetermined. {witnesses} of these judgements rest on "
-    "witnesses, {timestamps} on timestamps, and {claims} on claims only."
+    " Of {judged:deadline|deadlines} that came due, {met:was|were} met, "
+    "{missed:was|were} missed, and {undetermined:is|are} undetermined. "
+    "{witnesses:of these judgements rests|of these judgements rest} on witnesses, "
+    "{timestamps} on timestamps, and {claims} on claims only."
 )
 """What an answer says of them, with their figures."""
 

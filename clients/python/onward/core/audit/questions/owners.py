@@ -58,8 +58,9 @@ def owners(scope: Scope) -> Answer:
         "Did any tip that was passed on end with no owner?",
         verdict(scope.audited, BOOKS),
         bool(orphans),
-        "{duplicates} tips repeat another one. Agencies declined {declined} deliveries "
-        "and passed on {transfers}. {orphans} referrals ended with nobody in charge.",
+        "{duplicates:tip repeats|tips repeat} another one. Agencies declined "
+        "{declined:delivery|deliveries} and passed on {transfers}. "
+        "{orphans:referral|referrals} ended with nobody in charge.",
         {
             "duplicates": Count("sum.duplicates", duplicates),
             "declined": Count("declined", len(declined)),
@@ -150,7 +151,8 @@ def outcomes(scope: Scope) -> Answer:
         "What came of the tips, by agency?",
         verdict(scope.audited, GROUND),
         False,  # noqa: FBT003 - how many outcomes are enough is not ours to say
-        "Of {delivered} deliveries that arrived, {outcome} have an outcome: {share}.",
+        "Of {delivered:delivery|deliveries} that arrived, {outcome:has|have} an "
+        "outcome: {share}.",
         {
             "delivered": totals[0],
             "outcome": totals[1],

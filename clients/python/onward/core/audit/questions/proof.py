@@ -56,9 +56,9 @@ def chain_of(scope: Scope, tip: str) -> Answer:
     proven = verdict(scope.audited, GROUND | {INTAKES}, holds=not tip or bool(record))
     if record is None:
         sentence = (
-            "Each of {chains} chains was verified from its first statement to its "
-            "last, each signature with the keys of that time. Name a tip with --tip to "
-            "see its chain."
+            "Each of {chains:chain|chains} was verified from its first statement to "
+            "its last, each signature with the keys of that time. Name a tip with "
+            "--tip to see its chain."
             if not tip
             else "The tip {tip} is not among those that were shown."
         )
@@ -106,10 +106,10 @@ def integrity(scope: Scope) -> Answer:
         "Was anything altered, removed, backdated, reordered or left out?",
         audited.verdict,
         audited.verdict is not Verdict.PROVEN,
-        "{shown} of the log's {entries} entries were shown, and judged in "
-        f"{len(STEPS)} steps; {{findings}} things do not hold. By when they existed is "
-        "said by witnesses for {witnesses} of them, by timestamp authorities for "
-        "{timestamps}, and by nobody but the exchange for {claims}.",
+        "{shown} of the log's {entries:entry was|entries were} shown, and judged in "
+        f"{len(STEPS)} steps; {{findings:thing does|things do}} not hold. By when they "
+        "existed is said by witnesses for {witnesses} of them, by timestamp "
+        "authorities for {timestamps}, and by nobody but the exchange for {claims}.",
         {
             "shown": Count("log.all.shown", audited.shown),
             "entries": Count("log.all", audited.log_size),
@@ -157,10 +157,11 @@ def disclosures(scope: Scope) -> Answer:
         "Had every disclosure a valid basis, and were withdrawals honoured?",
         verdict(scope.audited, GROUND | {TIMING}, holds=not baseless),
         bool(baseless or waiting.value or others.value),
-        "{disclosures} referrals were accepted, each under a policy that the exchange "
-        "had put in force, but for {baseless}; {differing} name a slower class, or "
-        "another state, than what they answer. {refused} were refused by a rule. "
-        "{retracted} deliveries were taken back; {waiting} of them wait for an answer.",
+        "{disclosures:referral was|referrals were} accepted, each under a policy that "
+        "the exchange had put in force, but for {baseless}; {differing:names|name} a "
+        "slower class, or another state, than what is answered. {refused:was|were} "
+        "refused by a rule. {retracted:delivery was|deliveries were} taken back; "
+        "{waiting:of them waits|of them wait} for an answer.",
         {
             "disclosures": total,
             "baseless": Count("baseless", len(baseless)),

@@ -63,9 +63,10 @@ def delivery_times(scope: Scope) -> Answer:
         "How long did it take from the tip's receipt to delivery, and what was late?",
         verdict(scope.audited, GROUND | {INTAKES, TIMING, DEADLINES}),
         bool(scope.late),
-        "{delivered} deliveries arrived: half of them within {median} of the tip's "
-        "receipt, nine of ten within {p90}, the slowest after {longest}. {breaches} "
-        "deadlines were breached, as the exchange logged." + SENTENCE,
+        "{delivered:delivery|deliveries} arrived: half of them within {median} of the "
+        "tip's receipt, nine of ten within {p90}, the slowest after {longest}. "
+        "{breaches:deadline was|deadlines were} breached, as the exchange logged."
+        + SENTENCE,
         {
             "delivered": overall[0],
             "median": overall[1],
@@ -167,8 +168,8 @@ def unread(scope: Scope) -> Answer:
         "Which deliveries has no person acknowledged, and who holds them?",
         verdict(scope.audited, GROUND | {DEADLINES}),
         bool(overdue),
-        "Of {sent} deliveries, {unread} still wait for a person to read them; "
-        "{overdue} of these are overdue.",
+        "Of {sent:delivery|deliveries}, {unread:still waits|still wait} for a person "
+        "to read them; {overdue:of these is|of these are} overdue.",
         {"sent": totals[0], "unread": totals[2], "overdue": totals[3]},
         (
             Table(
