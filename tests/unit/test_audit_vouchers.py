@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.scribe import Said
+from bench.scribe import Said, timestamp
 from onward.core.audit.prefixes import Prefixes
 from onward.core.audit.report import AuditReport
 from onward.core.audit.sightings import Sightings, Vouchers, milliseconds
@@ -204,6 +204,22 @@ def test_a_single_tip_has_the_closest_bounds(watched: Watched) -> None:
     assert isinstance(claimed, Moment)
     assert isinstance(after, Moment)
     assert -1000 <= after.ms - claimed.ms < 2000
+
+
+def test_a_breach_is_not_what_was_due(watched: Watched) -> None:
+    """What ends the time for a review is that it was missed."""
+    story = watched.story
+    intake = story.register(1)
+    review = story.scribe.now_ms + DAY
+    story.withhold(intake, review_time=timestamp(review))
+    watched.see()
+    story.wait(DAY)
+    story.alarm(intake, review, kind=v.DEADLINE_KIND_REVIEW)
+    watched.see()
+    watched.end()
+    report = watched.reported()
+    found = figures(report, 2)
+    assert (found["met"], found["missed"]) == (1, 1)
 
 
 # --- vouchers that do not hold

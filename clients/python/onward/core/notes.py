@@ -195,11 +195,6 @@ class Signature:
             raise MalformedError(f"the signature of {name} is empty")
         return cls(name, data[:_KEY_ID_BYTES], data[_KEY_ID_BYTES:])
 
-    @property
-    def stated_time(self) -> int:
-        """The time that it states if it is a cosignature, in POSIX seconds."""
-        return int.from_bytes(self.value[:_TIME_BYTES], "big")
-
     def format(self) -> str:
         """Return the line, with its newline."""
         return f"{_LINE_START}{self.name} {encode_base64(self.key_id + self.value)}\n"

@@ -56,16 +56,20 @@ def judge_duty(duty: Duty, clock: Clock, size: int) -> Kept | None:
     if duty.due is None:
         return None
     first, last = duty.due
-    event = duty.span.closed if duty.done == NONE else duty.done
+    breach = duty.breach
+    # A missed review ends by its breach, which is nobody's having made it.
+    closed = NONE if breach and breach.at == duty.span.closed else duty.span.closed
+    done = NONE if breach and breach.at == duty.done else duty.done
+    event = closed if done == NONE else done
     interval = None if event == NONE else clock.interval(event)
     until = clock.logged_after(size)
     kept = judge(
         kind_name(duty.kind),
         (time_of(first), time_of(last)),
-        None if duty.done == NONE else interval,
-        interval if duty.done == NONE else None,
+        None if done == NONE else interval,
+        interval if done == NONE else None,
         time_of(until),
-        late=duty.breach is not None and duty.breach.at < event,
+        late=breach is not None and breach.at < event,
     )
     if kept is None:
         return None
