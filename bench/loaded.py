@@ -199,6 +199,7 @@ def _figures(name: str, runs: Sequence[Spent], entries: int) -> list[Figure]:
     pairs = [(run.seconds, _verifying(entries)) for run in runs]
     return [
         Figure.compare(name, "s", pairs),
+        Figure.alone(f"{name}, CPU", "s", [run.cpu for run in runs]),
         Figure.alone(f"{name}, memory", "MiB", [run.memory / MIB for run in runs]),
     ]
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
 from typing import Final
 
 _PAUSE: Final = 0.1
@@ -21,10 +22,12 @@ class Spent:
 
     Attributes:
         seconds: from its start to its end.
+        cpu: seconds of all its processes on a CPU, whatever else the machine did.
         memory: bytes at most, in all its processes; what they share counts once.
     """
 
     seconds: float
+    cpu: float
     memory: int
 
     @classmethod
@@ -35,7 +38,7 @@ class Spent:
             CommandFailedError: it ended with another code than 0.
         """
         loop = asyncio.get_running_loop()
-        begun, most = loop.time(), 0
+        begun, before, most = loop.time(), _cpu_of_children(), 0
         process = await asyncio.create_subprocess_exec(
             *command,
             stdout=asyncio.subprocess.PIPE,
@@ -50,7 +53,13 @@ class Spent:
         if process.returncode:
             text = said.decode(errors="replace")
             raise CommandFailedError(f"{process.returncode}: {command}\n{text}")
-        return cls(loop.time() - begun, most)
+        return cls(loop.time() - begun, _cpu_of_children() - before, most)
+
+
+def _cpu_of_children() -> float:
+    """Returns the CPU seconds of the processes that were waited for, and of theirs."""
+    used = getrusage(RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _processes(session: int) -> Iterator[Path]:
