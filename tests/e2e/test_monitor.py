@@ -26,6 +26,7 @@ from onward.monitor import Condition, HttpSource, Mirror, Monitor, load_cosigner
 from onward_server.witnessing.store import EvidenceKind
 from tests.support import fake_exchange
 from tests.support.chain_builder import HOTLINE, OHIO, note_key
+from tests.support.desk import WITH_CTRL_C
 from tests.support.pages import DOCS, SECONDS, session
 from tests.support.process import BIN, ExchangeProcess, _environment, free_port
 from tests.support.served_log import ServedLog, digests, serving
@@ -55,9 +56,9 @@ class Auditor:
 
     def start(self, *more: str) -> subprocess.Popen[str]:
         trust, mirror = str(self.folder / "trust.txt"), str(self.mirror)
-        words = ("--trust", trust, "--mirror", mirror, "--json", *more)
+        words = ("monitor", self.url, "--trust", trust, "--mirror", mirror, "--json")
         return subprocess.Popen(
-            [BIN / "onward", "monitor", self.url, *words],
+            [sys.executable, "-c", WITH_CTRL_C, str(BIN / "onward"), *words, *more],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

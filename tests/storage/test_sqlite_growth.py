@@ -23,6 +23,9 @@ SCANNED = {
     "classes",
     "scope",
     "place",
+    "sizes",
+    # The configured authorities, found one by one in the index.
+    "authorities",
     # Tables that do not grow with the number of referrals.
     "delivery_counts",
     "members USING INDEX sqlite_autoindex_members_1",

@@ -55,7 +55,7 @@ class Desk:
         """
         return subprocess.Popen(
             [
-                *(sys.executable, "-c", _WITH_CTRL_C),
+                *(sys.executable, "-c", WITH_CTRL_C),
                 *(BIN / "onward", *words, "--home", self.home),
             ],
             stdout=subprocess.PIPE,
@@ -64,7 +64,7 @@ class Desk:
         )
 
 
-_WITH_CTRL_C = (
+WITH_CTRL_C = (
     "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
     "os.execv(sys.argv[1], sys.argv[1:])"
 )

@@ -35,6 +35,11 @@ from onward.v1.log_pb2_grpc import LogServiceStub
 from tests.support.chain_builder import OHIO
 from tests.support.fake_exchange import Authority, Failure, running
 
+CARRYING_A_REJECTION = (
+    Reason.ERROR_REASON_DISCLOSURE_FORBIDDEN,
+    Reason.ERROR_REASON_WITHHOLDING_FORBIDDEN,
+)
+
 CODES = {
     "INVALID_ARGUMENT": VerificationError,
     "FAILED_PRECONDITION": StateError,
@@ -77,7 +82,7 @@ def test_every_reason_comes_back_as_the_class_of_its_code() -> None:
         }.get(number, CODES[code])
         error = OnwardError(number, "why", metadata={"state": "TAKEN"})
         found = error_of_call(refused(getattr(grpc.StatusCode, code), error))
-        if number == Reason.ERROR_REASON_DISCLOSURE_FORBIDDEN:
+        if number in CARRYING_A_REJECTION:
             assert isinstance(found, StateError)
             continue
         assert type(found) is expected, name

@@ -46,6 +46,8 @@ CREATE TABLE timestamps (
   PRIMARY KEY (authority, size)
 ) STRICT;
 
+CREATE INDEX timestamps_by_size ON timestamps (size);
+
 -- Hash tiles of the tree; the last one of each level grows until it is full.
 CREATE TABLE tiles (
   level INTEGER NOT NULL,
