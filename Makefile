@@ -4,6 +4,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# One more than there are cores: many tests wait for the processes that they start.
+JOBS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 
@@ -20,7 +22,7 @@ demo: $(READY) ## run an exchange, follow eight tips through it, and prove it
 	@$(BIN)/python -m tools.demo
 
 test: $(READY) ## run the tests; ARGS="-k name" narrows them
-	@$(BIN)/pytest --numprocesses auto --dist worksteal $(ARGS)
+	@$(BIN)/pytest --numprocesses $(JOBS) --dist worksteal $(ARGS)
 
 check: $(READY) ## lint, types, import directions, contract, generated files, links
 	$(BIN)/ruff check

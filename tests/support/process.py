@@ -6,14 +6,18 @@ one-time token.
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -54,20 +58,24 @@ class ExchangeProcess:
     def found(
         cls, folder: Path, environment: Mapping[str, str] | None = None
     ) -> ExchangeProcess:
-        """Makes a new exchange, as ``onward-server init`` does."""
+        """Returns a new exchange, as ``onward-server init`` makes it.
+
+        It is made once in a test process, and copied: a start from nothing takes
+        longer than most tests. So all have the same keys, and ports of their own.
+        """
         exchange = cls(folder, free_port(), free_port(), dict(environment or {}))
-        command(
-            "onward-server",
-            "init",
-            str(folder / "exchange"),
-            "--trust-domain",
-            TRUST_DOMAIN,
-            "--listen",
-            f"127.0.0.1:{exchange.port}",
-            "--enrolment-listen",
-            f"127.0.0.1:{exchange.enrolment_port}",
-        )
+        template, *ports = _template()
+        shutil.copytree(template, folder / "exchange")
+        for path in (exchange.config, *exchange.operator.glob("*.toml")):
+            text = path.read_text()
+            for old, new in zip(ports, exchange._ports, strict=True):
+                text = text.replace(f":{old}", f":{new}")
+            path.write_text(text)
         return exchange
+
+    @property
+    def _ports(self) -> tuple[int, int]:
+        return self.port, self.enrolment_port
 
     @property
     def config(self) -> Path:
@@ -160,6 +168,26 @@ class ExchangeProcess:
                 ("grpc.enable_retries", 0),
             ],
         )
+
+
+@cache
+def _template() -> tuple[Path, int, int]:
+    """Makes an exchange that others are copied from; returns it with its ports."""
+    folder = Path(tempfile.mkdtemp(prefix="onward-template-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    ports = free_port(), free_port()
+    command(
+        "onward-server",
+        "init",
+        str(folder / "exchange"),
+        "--trust-domain",
+        TRUST_DOMAIN,
+        "--listen",
+        f"127.0.0.1:{ports[0]}",
+        "--enrolment-listen",
+        f"127.0.0.1:{ports[1]}",
+    )
+    return folder / "exchange", *ports
 
 
 def command(*words: str, code: int = 0) -> str:

@@ -58,7 +58,9 @@ def verify(folder: Path, *arguments: str, data: bytes | None = None) -> Result:
         str(folder / word) if word.endswith(".json") else word for word in arguments
     ]
     trust = ["--trust", str(folder / "trust.txt")]
-    return CliRunner().invoke(app, ["verify", *files, *trust], input=data)
+    return CliRunner(env={"COLUMNS": "300"}).invoke(
+        app, ["verify", *files, *trust], input=data
+    )
 
 
 def test_a_proven_bundle(folder: Path) -> None:
