@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from onward_server.storage.contract import DeliveryRow, Store
+from tests.storage.conftest import Backend, opened
 from tests.storage.scribe import OHIO, RECEIVED, TEXAS, Scribe
 
 
@@ -96,12 +97,19 @@ async def test_release_ends_the_leases_of_one_stream(desk: Desk) -> None:
     assert await desk.ids("c") == ["r2", "r4", "r3"]
 
 
-async def test_release_all(desk: Desk) -> None:
-    await desk.claim("a", 2)
-    await desk.claim("b", 2)
+async def test_leases_end_with_the_process_that_held_them(
+    desk: Desk, backend: Backend
+) -> None:
+    await desk.claim(f"{desk.store.replica}/a", 2)
     async with desk.store.writing() as writer:
-        await writer.release_all()
-    assert await desk.ids("c") == ["r2", "r4", "r1", "r3"]
+        assert await writer.release_lost() == 0
+    await desk.store.close()
+    async with opened(backend) as store:
+        reopened = Desk(store)
+        await reopened.claim(f"{store.replica}/b", 1)
+        async with store.writing() as writer:
+            assert await writer.release_lost() == 2
+        assert await reopened.ids(f"{store.replica}/c") == ["r2", "r4", "r3"]
 
 
 async def test_nobody_holds_nothing(desk: Desk) -> None:

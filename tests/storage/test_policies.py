@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from onward_server.storage.contract import PolicyRow, Store
-from tests.storage.scribe import Scribe, digest_of
+from onward_server.storage.contract import MemberRow, PolicyRow, Standing, Store
+from tests.storage.scribe import OHIO, Scribe, digest_of
 
 
 @pytest.fixture
@@ -52,3 +52,17 @@ async def test_policies_are_listed_without_files(
 async def test_no_policy(store: Store) -> None:
     assert await store.policies() == []
     assert await store.policy(b"") is None
+
+
+async def test_standing_of_nothing(store: Store) -> None:
+    assert await store.standing() == Standing(None, -1, -1)
+
+
+async def test_standing_names_the_newest_changes(
+    store: Store, sets: list[PolicyRow], scribe: Scribe
+) -> None:
+    change = scribe.say("directory_change", subject=OHIO)
+    scribe.batch.members[OHIO] = MemberRow(OHIO, b"", change.log_index)
+    await scribe.commit(store)
+    head = await store.head()
+    assert await store.standing() == Standing(head, 3, 2)

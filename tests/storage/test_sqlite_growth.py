@@ -99,7 +99,7 @@ async def claim(store: SqliteStore) -> None:
         await writer.claim(OHIO, "a", 5, 100, 200)
         await writer.claim(RARE, "b", 5, 100, 200)
         await writer.release("a")
-        await writer.release_all()
+        await writer.release_lost()
 
 
 async def load(store: SqliteStore) -> None:

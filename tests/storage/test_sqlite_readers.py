@@ -79,7 +79,7 @@ async def test_cancelled_reader_holds_no_old_state(
     await asyncio.wait([endless.task])
     await sqlite.head()
     async with sqlite.writing() as writer:
-        await writer.release_all()
+        await writer.release_lost()
     assert not sqlite._unscrubbed
 
 

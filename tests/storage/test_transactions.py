@@ -136,7 +136,7 @@ async def test_cancelled_wait_for_the_turn_hinders_nobody(
         await task
     assert await store.head() is not None
     async with store.writing() as writer:
-        await writer.release_all()
+        await writer.release_lost()
 
 
 async def test_one_writer_at_a_time(store: Store, scribe: Scribe) -> None:

@@ -163,7 +163,8 @@ class Delivering:
             recheck: raises when the caller may no longer be here.
         """
         require_role(caller, _RECIPIENT)
-        desk = _Desk(caller, self._entropy(16).hex(), max_outstanding)
+        holder = f"{self._store.replica}/{self._entropy(16).hex()}"
+        desk = _Desk(caller, holder, max_outstanding)
         with self._ledger.hub.subscribe(caller.name) as ear:
             try:
                 quiet_since = self._clock.monotonic()

@@ -187,7 +187,7 @@ class Ledger:
         await self._read_directory()
         await self._read_policy()
         self._writer_task = asyncio.create_task(self._write(), name="ledger")
-        await self.write(lambda writer: writer.release_all())
+        await self.write(lambda writer: writer.release_lost())
 
     async def stop(self) -> None:
         """Finishes what waits in the queue, and stops writing."""

@@ -18,12 +18,17 @@ is at most one writer at a time; only the ledger writes.
 Readers may be called at any time, from any task. They see committed data only, and each
 call sees one consistent state.
 
+Several processes, *replicas*, may work on one database where the backend can do that.
+Then their writing transactions follow each other, and :meth:`Writer.load` tells by the
+head whether another one was first. ``join``, ``listen``, ``leads`` and ``release_lost``
+are what they share the work by; where there is one process only, they are simple.
+
 Times are whole milliseconds since 1970-01-01 UTC. Digests and roots are 32 bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -231,6 +236,20 @@ class CheckpointRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """How far the log is, and what follows from it; all of one consistent state.
+
+    Attributes:
+        directory_index: log index of the newest change of the directory; -1 for none.
+        policy_index: log index of what put the policy in force; -1 for none.
+    """
+
+    head: CheckpointRow | None
+    directory_index: int
+    policy_index: int
+
+
+@dataclass(frozen=True, slots=True)
 class CosignatureRow:
     """That a key cosigned the checkpoint of a size.
 
@@ -387,6 +406,8 @@ class Batch:
         erase_contents: digests of contents to erase beyond recovery.
         checkpoint: the new head; its size must be greater than the old one's, or the
             whole write fails (compare-and-swap on the size).
+        concerned: members who may have something new to look at: other processes hear
+            of them by ``listen``.
     """
 
     statements: list[StatementRow] = field(default_factory=list)
@@ -402,6 +423,7 @@ class Batch:
     tiles: list[TileRow] = field(default_factory=list)
     old_size: int = 0
     checkpoint: CheckpointRow | None = None
+    concerned: set[str] = field(default_factory=set)
 
 
 class Writer(Protocol):
@@ -430,16 +452,21 @@ class Writer(Protocol):
     ) -> list[DeliveryRow]:
         """Leases up to ``limit`` waiting deliveries of one recipient to one stream.
 
-        Takes those without a lease, or whose lease ended at or before ``now_ms``: the
-        most urgent first (smaller ``urgency``), then the oldest. Returns them as they
-        are now, ``attempt`` counted up.
+        The holder's name begins with ``Store.replica`` and a slash. Takes those without
+        a lease, or whose lease ended at or before ``now_ms``: the most urgent first
+        (smaller ``urgency``), then the oldest. Returns them as they are now,
+        ``attempt`` counted up.
         """
 
     async def release(self, holder: str) -> None:
         """Ends all leases of one stream."""
 
-    async def release_all(self) -> None:
-        """Ends all leases: at start, when no stream can be open."""
+    async def release_lost(self) -> int:
+        """Ends all leases of streams whose process is gone; returns how many.
+
+        A process is gone when it does not hold its place on the database any more, and
+        so are all that ran before this one where there is only one at a time.
+        """
 
     async def put_chunk(self, row: UploadRow, position: int, data: bytes) -> None:
         """Keeps one chunk, at most 1 MiB, of an upload that is not complete.
@@ -464,6 +491,37 @@ class Writer(Protocol):
 
 class Store(Protocol):
     """A backend."""
+
+    @property
+    def replica(self) -> str:
+        """The name of this process among those on the database; no other has it."""
+
+    async def join(self, facts: Mapping[str, str]) -> None:
+        """Takes a place among the processes that work on the database.
+
+        Args:
+            facts: what must be the same in all of them, by name.
+
+        Raises:
+            StateError: one that runs differs; says in what.
+        """
+
+    def listen(self, heard: Callable[[Collection[str]], None]) -> None:
+        """Has ``heard`` called after commits of other processes.
+
+        With the members concerned, or none where it may be anybody. A call may come
+        late, twice, or never: look at the head now and then as well.
+        """
+
+    async def leads(self, chore: str) -> bool:
+        """Whether this process is the one of all that does a chore.
+
+        It stays the one until it ends or loses the database; then another one is told
+        so at its next question. For a moment two may be told so.
+        """
+
+    async def standing(self) -> Standing:
+        """How far the log, the directory and the policy are."""
 
     def writing(self) -> AbstractAsyncContextManager[Writer]:
         """The one writing transaction."""

@@ -16,6 +16,7 @@ from onward_server.storage.contract import (
     MemberRow,
     PolicyRow,
     ReferralRow,
+    Standing,
     StatementRow,
     TileRow,
     TimestampRow,
@@ -52,6 +53,12 @@ class SqliteReader:
     async def head(self) -> CheckpointRow | None:
         """The newest checkpoint, or None before the first entry."""
         return await self._row(CheckpointRow, QUERIES.head)
+
+    async def standing(self) -> Standing:
+        """How far the log, the directory and the policy are."""
+        ((head, *indexes),) = await self._values(QUERIES.standing)
+        row = make_row(CheckpointRow, head) if head else None
+        return Standing(row, *(-1 if index is None else index for index in indexes))
 
     async def checkpoint(self, size: int) -> CheckpointRow | None:
         """The checkpoint of exactly this size, if one was signed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
@@ -89,6 +89,17 @@ class SqliteStore(SqliteReader):
         self._resources = resources
         self._turn = asyncio.Lock()
         self._unscrubbed = True
+        self.replica = os.urandom(8).hex()
+
+    async def join(self, facts: Mapping[str, str]) -> None:
+        """Nothing to compare with: the file is locked, so no other process runs."""
+
+    def listen(self, heard: Callable[[Collection[str]], None]) -> None:
+        """Nothing to hear, for the same reason."""
+
+    async def leads(self, chore: str) -> bool:  # noqa: ARG002 - alone with all of them
+        """It does everything itself."""
+        return True
 
     async def close(self) -> None:
         """Ends all work and closes the database."""
@@ -103,7 +114,7 @@ class SqliteStore(SqliteReader):
             connection = self._writer
             if connection is None:
                 raise unavailable("the database is not open for writing")
-            writer = SqliteWriter(connection)
+            writer = SqliteWriter(connection, self.replica)
             try:
                 yield writer
                 self._unscrubbed |= writer.erased

@@ -46,8 +46,9 @@ class SqliteWriter:
         erased: whether something was erased that must not stay in the write-ahead log.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, replica: str) -> None:
         self._connection = connection
+        self._replica = replica
         self._begun = False
         self._failed = False
         self.erased = False
@@ -125,9 +126,12 @@ class SqliteWriter:
         """Ends all leases of one stream."""
         await self._run(partial(QUERIES.release, holder=holder))
 
-    async def release_all(self) -> None:
-        """Ends all leases."""
-        await self._run(QUERIES.release_all)
+    async def release_lost(self) -> int:
+        """Ends all leases of streams whose process is gone; returns how many."""
+        lost: int = await self._run(
+            partial(QUERIES.release_lost, replica=self._replica)
+        )
+        return lost
 
     async def put_chunk(self, row: UploadRow, position: int, data: bytes) -> None:
         """Keeps one chunk of an upload that is not complete."""

@@ -6,6 +6,16 @@
 -- The newest checkpoint.
 SELECT row FROM checkpoint_rows WHERE size = (SELECT max(size) FROM checkpoints);
 
+-- name: standing()$
+-- [the newest checkpoint, the newest entries that changed the directory and the policy].
+SELECT json_array(
+  json((
+    SELECT row FROM checkpoint_rows WHERE size = (SELECT max(size) FROM checkpoints)
+  )),
+  (SELECT max(log_index) FROM members),
+  (SELECT max(log_index) FROM policies)
+);
+
 -- name: checkpoint(size)$
 -- The checkpoint of exactly this size.
 SELECT row FROM checkpoint_rows WHERE size = :size;

@@ -269,6 +269,7 @@ WHERE recipient = :recipient
 UPDATE deliveries SET lease_holder = '', lease_until_ms = 0
 WHERE lease_holder = :holder AND lease_holder <> '';
 
--- name: release_all()!
--- Ends all leases.
-UPDATE deliveries SET lease_holder = '', lease_until_ms = 0 WHERE lease_holder <> '';
+-- name: release_lost(replica)!
+-- Ends all leases of the streams of other processes, of which none can run.
+UPDATE deliveries SET lease_holder = '', lease_until_ms = 0
+WHERE lease_holder <> '' AND lease_holder NOT GLOB :replica || '/*';
