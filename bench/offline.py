@@ -8,8 +8,6 @@ from functools import partial
 from itertools import cycle, islice
 from typing import Final, TypeAlias
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from bench.desk import open_desk
 from bench.figures import MICROSECONDS, Figure
 from bench.proof import UnrealError
@@ -17,6 +15,7 @@ from bench.referrals import Recipient, seen_of
 from bench.rounds import MANY_CALLERS, Plan
 from bench.stage import Stage
 from onward.core.bundle import Bundle
+from onward.core.keys import StatementPrivateKey
 from onward.core.statements import statement_digest
 from onward.core.tlog_policy import Policy
 from onward.core.tlog_proof import TlogProof
@@ -36,7 +35,7 @@ Work: TypeAlias = Callable[[], object]
 
 
 async def measure_verify(stage: Stage, plan: Plan) -> list[Figure]:
-    """Bundles and receipts, each beside the Ed25519 verifications in it alone."""
+    """Bundles and receipts, each beside the signatures in it alone."""
     bundles = await _bundles(stage)
     first = Bundle.parse(bundles[0])
     statements = len(first.statements) + len(first.directory)
@@ -63,7 +62,7 @@ async def measure_verify(stage: Stage, plan: Plan) -> list[Figure]:
 
 async def measure_floor(_: Stage, plan: Plan) -> list[Figure]:
     """What of a referral's cryptography no exchange can leave out."""
-    key = Ed25519PrivateKey.generate()
+    key = StatementPrivateKey.generate()
     rounds = range(plan.rounds)
     sign = [_seconds_each([partial(key.sign, _MESSAGE)], plan.repeats) for _ in rounds]
     verify = [_seconds_each([_verification(key)], plan.repeats) for _ in rounds]
@@ -71,10 +70,14 @@ async def measure_floor(_: Stage, plan: Plan) -> list[Figure]:
     return [
         Figure.alone("floor: verify and sign one statement", "referrals/s", both),
         Figure.alone(
-            "floor: Ed25519 verification", "us", [one * MICROSECONDS for one in verify]
+            f"floor: {key.algorithm} verification",
+            "us",
+            [one * MICROSECONDS for one in verify],
         ),
         Figure.alone(
-            "floor: Ed25519 signature", "us", [one * MICROSECONDS for one in sign]
+            f"floor: {key.algorithm} signature",
+            "us",
+            [one * MICROSECONDS for one in sign],
         ),
     ]
 
@@ -120,7 +123,7 @@ def _beside_floor(
     name: str, works: Sequence[Work], repeats: int, *, signatures: int, rounds: int
 ) -> Figure:
     """Returns the rate of a verification beside that of its signatures alone."""
-    verification = _verification(Ed25519PrivateKey.generate())
+    verification = _verification(StatementPrivateKey.generate())
     pairs = [
         (
             1 / _seconds_each(works, repeats),
@@ -131,9 +134,9 @@ def _beside_floor(
     return Figure.compare(name, "1/s", pairs)
 
 
-def _verification(key: Ed25519PrivateKey) -> Work:
-    """Returns one Ed25519 verification."""
-    return partial(key.public_key().verify, key.sign(_MESSAGE), _MESSAGE)
+def _verification(key: StatementPrivateKey) -> Work:
+    """Returns the verification of one signature."""
+    return partial(key.public.verify, key.sign(_MESSAGE), _MESSAGE)
 
 
 def _seconds_each(works: Sequence[Work], repeats: int) -> float:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final, TextIO
 
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -52,7 +53,8 @@ def timestamp(ms: int) -> Timestamp:
 def private_key(name: str) -> StatementPrivateKey:
     """Returns the key of a name: always the same."""
     seed = sha256(b"statement key " + name.encode()).digest()
-    return StatementPrivateKey(Ed25519PrivateKey.from_private_bytes(seed))
+    number = int.from_bytes(seed[:31], "big")  # surely below the curve's order
+    return StatementPrivateKey(ec.derive_private_key(number, ec.SECP256R1()))
 
 
 @dataclass(slots=True)

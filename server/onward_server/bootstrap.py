@@ -31,7 +31,7 @@ from onward._files import make_private_dir, write_atomically
 from onward.core.directory import MemberEntry
 from onward.core.errors import ConflictError, Reason
 from onward.core.identity import IdentityKind, SpiffeId
-from onward.core.keys import StatementPrivateKey
+from onward.core.keys import DEFAULT_ALGORITHM, StatementPrivateKey
 from onward.core.statements import POSSESSION_TYPE, sign_jws
 from onward.home import Home
 from onward.v1 import directory_pb2, vocabulary_pb2
@@ -86,7 +86,7 @@ class Founding:
     listen: str = "0.0.0.0:7443"
     enrolment_listen: str = "0.0.0.0:7444"
     operator: str = "admin"
-    algorithm: str = "EdDSA"
+    algorithm: str = DEFAULT_ALGORITHM
     origin: str = ""
     test_clock: str = ""
 

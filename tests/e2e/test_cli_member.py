@@ -131,12 +131,12 @@ def test_rotating_keys_and_renewing_the_certificate(
 ) -> None:
     desk = Desk(exchange, UTAH)
     (before,) = desk.asks("keys", "list")
-    (change,) = desk.asks("keys", "rotate", "--algorithm", "ES256", "--suite", "P384")
+    (change,) = desk.asks("keys", "rotate", "--algorithm", "ES384", "--suite", "P384")
     assert change["kind"] == "directory_change"
     (after,) = desk.asks("keys", "list")
     active = [key for key in after["keys"] if key["status"] == "ACTIVE"]
     assert [(key["use"], key["kind"]) for key in active] == [
-        ("statement", "ES256"),
+        ("statement", "ES384"),
         ("content", "P384"),
     ]
     retired = {key["key_id"] for key in after["keys"] if key["status"] == "RETIRED"}

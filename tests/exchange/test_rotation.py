@@ -44,7 +44,7 @@ def key_of(made: Path) -> str:
     return StatementPrivateKey.from_pem(pem).key_id
 
 
-async def rotate(made: Path, clock: SettableClock, algorithm: str = "EdDSA") -> str:
+async def rotate(made: Path, clock: SettableClock, algorithm: str = "ES256") -> str:
     return await replace_statement_key(
         config_of(made), algorithm, clock, system_entropy
     )

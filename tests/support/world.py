@@ -17,7 +17,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from onward.core.keys import StatementPrivateKey
+from onward.core.keys import DEFAULT_ALGORITHM, StatementPrivateKey
 from onward.core.notes import NoteSigner
 from onward.core.sealing import ContentPrivateKey, seal_content
 from onward.core.statements import (
@@ -89,7 +89,7 @@ class Party:
         vocabulary_pb2.ROLE_PUBLISHER,
         vocabulary_pb2.ROLE_RECIPIENT,
     )
-    algorithm: str = "EdDSA"
+    algorithm: str = DEFAULT_ALGORITHM
     key: StatementPrivateKey = field(init=False)
     content_key: ContentPrivateKey = field(init=False)
 
@@ -331,7 +331,7 @@ async def open_world(
     key_file = folder / "statement.pem"
     fresh = not key_file.exists()
     if fresh:
-        key_file.write_bytes(StatementPrivateKey.generate("EdDSA").to_pem())
+        key_file.write_bytes(StatementPrivateKey.generate().to_pem())
     voice = Voice(
         EXCHANGE, StatementPrivateKey.from_pem(key_file.read_bytes()), os.urandom
     )

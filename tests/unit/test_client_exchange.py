@@ -204,7 +204,7 @@ async def test_new_keys_are_used_and_old_content_still_opens(scene: Scene) -> No
     await hotline.publish(sample_tip("NH-1"), **sample_routing(OHIO))
     old = await ohio.find_member(OHIO)
     change = await ohio.rotate_keys(
-        statement_algorithm="ES256", suite=vocabulary_pb2.SEALING_SUITE_P384
+        statement_algorithm="ES384", suite=vocabulary_pb2.SEALING_SUITE_P384
     )
     assert change.kind == "directory_change"
     await hotline.publish(sample_tip("NH-2"), **sample_routing(OHIO))
@@ -213,11 +213,11 @@ async def test_new_keys_are_used_and_old_content_still_opens(scene: Scene) -> No
     assert set(tips) == {"NH-1", "NH-2"}
     received = tips["NH-2"].received
     assert received
-    assert received.statement.algorithm == "ES256"
+    assert received.statement.algorithm == "ES384"
     assert received.statement.key_id not in old.statement_keys.keys
     await ohio.rotate_keys()
     algorithms = [key.algorithm for key in ohio.home.statement_keys().values()]
-    assert sorted(algorithms) == ["ES256", "ES256", "EdDSA"]
+    assert sorted(algorithms) == ["ES256", "ES384", "ES384"]
 
 
 async def test_another_process_of_the_home_uses_new_keys_as_well(scene: Scene) -> None:

@@ -91,14 +91,35 @@ def test_the_jwk_is_written_as_the_thumbprint_reads_it() -> None:
     assert len({key, public(**RFC8037_JWK), public(**RFC9449_JWK)}) == 2
 
 
+def with_other_s(signature: bytes, curve: ec.EllipticCurve) -> bytes:
+    """Returns the second ECDSA signature that has the same r, and verifies as well."""
+    size = len(signature) // 2
+    s = curve.group_order - int.from_bytes(signature[size:], "big")
+    return signature[:size] + s.to_bytes(size, "big")
+
+
+def test_of_the_published_ecdsa_signature_the_form_with_the_lower_s_verifies() -> None:
+    signature, message = split(RFC7515_ES256_JWS)
+    key = public(**RFC7515_ES256_JWK)
+    with pytest.raises(VerificationError):
+        key.verify(signature, message)
+    key.verify(with_other_s(signature, ec.SECP256R1()), message)
+
+
 @pytest.mark.parametrize(
-    ("jwk", "jws"),
-    [(RFC8037_JWK, RFC8037_JWS), (RFC7515_ES256_JWK, RFC7515_ES256_JWS)],
+    ("jwk", "signature", "message"),
+    [
+        (RFC8037_JWK, *split(RFC8037_JWS)),
+        (
+            RFC7515_ES256_JWK,
+            with_other_s(split(RFC7515_ES256_JWS)[0], ec.SECP256R1()),
+            split(RFC7515_ES256_JWS)[1],
+        ),
+    ],
 )
 def test_the_published_signatures_verify_and_others_do_not(
-    jwk: dict[str, str], jws: str
+    jwk: dict[str, str], signature: bytes, message: bytes
 ) -> None:
-    signature, message = split(jws)
     key = public(**jwk)
     key.verify(signature, message)
     for altered, text in [
@@ -155,6 +176,26 @@ def test_an_ecdsa_signature_is_taken_in_its_jose_form_only(algorithm: str) -> No
     for other in (der, r + b"\0" + s, s + r, r + bytes(half), bytes(half) + s):
         with pytest.raises(VerificationError):
             key.public.verify(other, b"message")
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1()])
+def test_only_the_owner_of_a_key_can_make_another_signature_of_it(
+    curve: ec.EllipticCurve,
+) -> None:
+    key = StatementPrivateKey(ec.generate_private_key(curve))
+    size = curve.key_size // 8
+    for _ in range(20):  # each is low by chance as often as not
+        signature = key.sign(b"message")
+        key.public.verify(signature, b"message")
+        s = int.from_bytes(signature[size:], "big")
+        assert s <= curve.group_order // 2
+        with pytest.raises(VerificationError) as caught:
+            key.public.verify(with_other_s(signature, curve), b"message")
+        assert caught.value.reason == Reason.ERROR_REASON_SIGNATURE_INVALID
+
+
+def test_a_new_key_is_on_p_256() -> None:
+    assert StatementPrivateKey.generate().algorithm == "ES256"
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

@@ -43,7 +43,7 @@ from onward.core.errors import (
     VerificationError,
 )
 from onward.core.identity import IdentityKind, SpiffeId
-from onward.core.keys import StatementPrivateKey
+from onward.core.keys import DEFAULT_ALGORITHM, StatementPrivateKey
 from onward.core.sealing import ContentPrivateKey
 from onward.core.statements import parse_statement
 from onward.core.tlog_policy import Policy
@@ -176,7 +176,7 @@ async def enroll(
     token: str,
     home: str | PathLike[str],
     *,
-    statement_algorithm: str = "EdDSA",
+    statement_algorithm: str = DEFAULT_ALGORITHM,
     suite: SealingSuite.ValueType = SealingSuite.SEALING_SUITE_MLKEM768_X25519,
     clock: Clock = system_clock,
     entropy: Entropy = token_bytes,
@@ -189,7 +189,7 @@ async def enroll(
     Args:
         token: the one-time token, from the operator over a channel to be trusted.
         home: the directory to make; may exist, but not with another member in it.
-        statement_algorithm: of the statement key: ``EdDSA``, ``ES256`` or ``ES384``.
+        statement_algorithm: of the statement key: ``ES256``, ``ES384`` or ``EdDSA``.
         suite: of the content key.
         clock: tells the time, in UTC.
         entropy: returns random bytes.

@@ -96,8 +96,8 @@ def init(
         str, typer.Option(help="The first operator's name, last in its SPIFFE ID.")
     ] = "admin",
     algorithm: Annotated[
-        str, typer.Option(help="Of the exchange's statement key: EdDSA, ES256, ES384.")
-    ] = "EdDSA",
+        str, typer.Option(help="Of the exchange's statement key: ES256, ES384, EdDSA.")
+    ] = "ES256",
     origin: Annotated[
         str, typer.Option(help="The log's origin, if not <trust domain>/log.")
     ] = "",
@@ -235,8 +235,8 @@ def rotate_key(
     *,
     config: ConfigOption = Path(),
     algorithm: Annotated[
-        str, typer.Option(help="Of the new key: EdDSA, ES256, ES384.")
-    ] = "EdDSA",
+        str, typer.Option(help="Of the new key: ES256, ES384, EdDSA.")
+    ] = "ES256",
 ) -> None:
     """Replace the exchange's statement key.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from base64 import urlsafe_b64encode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 
@@ -61,14 +61,14 @@ def _base64url(data: bytes) -> str:
 
 
 def _ecdsa(key: ec.EllipticCurvePrivateKey, digest: hashes.HashAlgorithm) -> _Signer:
-    """Returns what signs as JOSE does, and always the same (RFC 6979)."""
-    size = (key.key_size + 7) // 8
+    """Returns what signs with the lower s, and always the same (RFC 6979)."""
+    size, order = key.key_size // 8, key.curve.group_order
 
     def sign(message: bytes) -> bytes:
         r, s = decode_dss_signature(
             key.sign(message, ec.ECDSA(digest, deterministic_signing=True))
         )
-        return r.to_bytes(size, "big") + s.to_bytes(size, "big")
+        return r.to_bytes(size, "big") + min(s, order - s).to_bytes(size, "big")
 
     return sign
 
@@ -207,6 +207,25 @@ def _signatures_fail() -> Iterator[Case]:
         "SIGNATURE_INVALID",
         _jwk("ES256"),
     )
+    for algorithm, curve in (("ES256", ec.SECP256R1()), ("ES384", ec.SECP384R1())):
+        yield _case(
+            f"higher-s-{algorithm.lower()}",
+            "The signature (r, n - s), which whoever has (r, s) can make without the "
+            "key. Cryptography libraries verify both; the lower s alone is accepted, "
+            "so that nobody else can give a statement another digest.",
+            _higher_s(_jws(algorithm), curve.group_order),
+            "SIGNATURE_INVALID",
+            _jwk(algorithm),
+        )
+
+
+def _higher_s(jws: str, order: int) -> str:
+    """Returns a JWS with the other one of the two signatures that have this r."""
+    signed, _, encoded = jws.rpartition(".")
+    signature = urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
+    r, s = signature[: len(signature) // 2], signature[len(signature) // 2 :]
+    other = (order - int.from_bytes(s, "big")).to_bytes(len(s), "big")
+    return f"{signed}.{_base64url(r + other)}"
 
 
 def _der() -> str:

@@ -16,7 +16,7 @@ from onward.cli._output import print_json, print_line, print_table
 from onward.cli._records import print_logged
 from onward.client import Client, Logged
 from onward.core.directory import MemberEntry, Validity
-from onward.core.keys import StatementPublicKey
+from onward.core.keys import DEFAULT_ALGORITHM, StatementPublicKey
 from onward.core.sealing import ContentPublicKey
 from onward.home import Home
 from onward.v1.vocabulary_pb2 import KeyStatus, SealingSuite
@@ -53,7 +53,7 @@ def enroll(
     kind = value_of(SealingSuite, suite) if suite else _MLKEM
     home = running(
         enrolment.enroll(
-            token, path, statement_algorithm=algorithm or "EdDSA", suite=kind
+            token, path, statement_algorithm=algorithm or DEFAULT_ALGORITHM, suite=kind
         )
     )
     settings = home.settings

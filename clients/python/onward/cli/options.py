@@ -91,7 +91,9 @@ ApproverOption: TypeAlias = Annotated[
 
 AlgorithmOption: TypeAlias = Annotated[
     words.StatementAlgorithm | None,
-    typer.Option("--algorithm", help="Of the statement key."),
+    typer.Option(
+        "--algorithm", help="Of the statement key: ES256 if a new member names none."
+    ),
 ]
 
 SuiteOption: TypeAlias = Annotated[

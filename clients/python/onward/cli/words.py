@@ -143,4 +143,4 @@ IntakeState: TypeAlias = Literal["OPEN", "PASSED_ON", "WITHHELD", "DUPLICATE"]
 
 SealingSuite: TypeAlias = Literal["MLKEM768_X25519", "P384"]
 
-StatementAlgorithm: TypeAlias = Literal["EdDSA", "ES256", "ES384"]
+StatementAlgorithm: TypeAlias = Literal["ES256", "ES384", "EdDSA"]

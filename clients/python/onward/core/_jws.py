@@ -1,9 +1,9 @@
 """The compact JWS (RFC 7515), in the one form that Onward signs and accepts.
 
 The protected header has exactly ``alg``, ``kid`` and ``typ``, and base64url is
-canonical, so one signature has one spelling. (An ECDSA signature has a twin, ``r`` with
-``n - s``, that anybody can compute and that JOSE libraries also write. So whoever means
-one text must name its digest.)
+canonical, so one signature has one spelling, and nobody but the signer can change it.
+(The signer can: an ECDSA signature has a random part. So whoever means one text must
+name its digest.)
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Keys that sign statements: Ed25519, P-256 and P-384, as JWK and by thumbprint.
+"""Keys that sign statements: P-256, P-384 and Ed25519, as JWK and by thumbprint.
+
+An ECDSA signature ``(r, s)`` has a twin, ``(r, n - s)``, which anybody can compute. A
+statement's digest is over its signature too, so only the one with the lower ``s`` is a
+signature here: nobody but the key's owner can give a statement another digest.
 
 Sources: RFC 7517 and 7518 (JWK; ECDSA signatures are ``r || s``), RFC 8037 (Ed25519),
 RFC 7638 (thumbprints), RFC 8032 5.1.3 (which 32 bytes are a point).
@@ -43,6 +47,24 @@ class _Curve:
     signature: ec.ECDSA
     size: int
 
+    def from_der(self, der: bytes) -> bytes:
+        """Return a signature in JOSE's form, with the lower ``s``."""
+        r, s = decode_dss_signature(der)
+        low = min(s, self.curve.group_order - s)
+        return r.to_bytes(self.size, "big") + low.to_bytes(self.size, "big")
+
+    def to_der(self, signature: bytes) -> bytes:
+        """Return a signature as it is verified.
+
+        Raises:
+            InvalidSignature: it is not in JOSE's form, or has the higher ``s``.
+        """
+        r = int.from_bytes(signature[: self.size], "big")
+        s = int.from_bytes(signature[self.size :], "big")
+        if len(signature) != 2 * self.size or 2 * s > self.curve.group_order:
+            raise InvalidSignature
+        return encode_dss_signature(r, s)
+
 
 _EDDSA: Final = "EdDSA"
 _CURVES: Final[Mapping[str, _Curve]] = {
@@ -50,8 +72,11 @@ _CURVES: Final[Mapping[str, _Curve]] = {
     "ES384": _Curve("P-384", ec.SECP384R1(), ec.ECDSA(hashes.SHA384()), 48),
 }
 
-ALGORITHMS: Final = (_EDDSA, *_CURVES)
+ALGORITHMS: Final = (*_CURVES, _EDDSA)
 """The algorithms that statements may be signed with, by their JOSE names."""
+
+DEFAULT_ALGORITHM: Final = "ES256"
+"""Of a new key: quick to verify, and in every smart card, HSM and TPM."""
 
 _ALGORITHM_BY_JWK: Final[Mapping[tuple[object, object], str]] = {
     ("OKP", "Ed25519"): _EDDSA,
@@ -95,11 +120,13 @@ class StatementPublicKey:
         members = json_object(text, "the JWK")
         algorithm = _ALGORITHM_BY_JWK.get(_kind(members))
         if algorithm is None:
-            raise MalformedError("a statement key must be Ed25519, P-256 or P-384")
+            raise MalformedError("a statement key must be P-256, P-384 or Ed25519")
         return _described(_public_key(algorithm, _coordinates(members)))
 
     def verify(self, signature: bytes, message: bytes) -> None:
         """Check ``signature`` (JOSE form: 64 bytes, or ``r || s``) over ``message``.
+
+        Of the two ECDSA signatures with one ``r``, the one with the lower ``s`` holds.
 
         Raises:
             VerificationError: SIGNATURE_INVALID: it does not hold.
@@ -109,8 +136,7 @@ class StatementPublicKey:
                 self._key.verify(signature, message)
             else:
                 curve = _CURVES[self.algorithm]
-                der = _der_signature(signature, curve.size)
-                self._key.verify(der, message, curve.signature)
+                self._key.verify(curve.to_der(signature), message, curve.signature)
         except InvalidSignature:
             raise VerificationError(
                 Reason.ERROR_REASON_SIGNATURE_INVALID,
@@ -131,7 +157,7 @@ class StatementPrivateKey:
         self.public = _described(key.public_key())
 
     @classmethod
-    def generate(cls, algorithm: str = _EDDSA) -> Self:
+    def generate(cls, algorithm: str = DEFAULT_ALGORITHM) -> Self:
         """Make a new key for ``algorithm``, one of :data:`ALGORITHMS`.
 
         Raises:
@@ -159,7 +185,7 @@ class StatementPrivateKey:
         except (ValueError, UnsupportedAlgorithm):
             raise MalformedError("not a private key in PEM (PKCS #8)") from None
         if not isinstance(key, Ed25519PrivateKey | ec.EllipticCurvePrivateKey):
-            raise MalformedError("a statement key must be Ed25519, P-256 or P-384")
+            raise MalformedError("a statement key must be P-256, P-384 or Ed25519")
         return cls(key)
 
     def to_pem(self) -> bytes:
@@ -185,8 +211,7 @@ class StatementPrivateKey:
         if isinstance(self._key, Ed25519PrivateKey):
             return self._key.sign(message)
         curve = _CURVES[self.algorithm]
-        r, s = decode_dss_signature(self._key.sign(message, curve.signature))
-        return r.to_bytes(curve.size, "big") + s.to_bytes(curve.size, "big")
+        return curve.from_der(self._key.sign(message, curve.signature))
 
     def __repr__(self) -> str:
         return f"StatementPrivateKey({self.algorithm}, key_id={self.key_id!r})"
@@ -197,7 +222,7 @@ def _algorithm(key: _PublicKey | _PrivateKey) -> str:
         return _EDDSA
     algorithm = _ALGORITHM_BY_CURVE.get(key.curve.name)
     if algorithm is None:
-        raise MalformedError("a statement key must be Ed25519, P-256 or P-384")
+        raise MalformedError("a statement key must be P-256, P-384 or Ed25519")
     return algorithm
 
 
@@ -271,11 +296,3 @@ def _jwk_members(algorithm: str, key: _PublicKey) -> dict[str, str]:
         "x": base64url(point.x.to_bytes(curve.size, "big")),
         "y": base64url(point.y.to_bytes(curve.size, "big")),
     }
-
-
-def _der_signature(signature: bytes, size: int) -> bytes:
-    if len(signature) != 2 * size:
-        raise InvalidSignature
-    return encode_dss_signature(
-        int.from_bytes(signature[:size], "big"), int.from_bytes(signature[size:], "big")
-    )

@@ -105,10 +105,11 @@ class Statement(_message.Message):
 
     On the wire a statement is a compact JWS (RFC 7515) whose payload is the exact
     serialized bytes of this message and whose protected header has exactly `alg`
-    (`EdDSA`, `ES256` or `ES384`), `kid` (RFC 7638 SHA-256 thumbprint) and `typ`
-    (`onward-statement+jws`). Verify the bytes that you received; never serialize
-    again. A statement's digest is SHA-256 over the compact form, and that digest is
-    the entry of the log. The compact form has at most 64 KiB.
+    (`ES256`, `ES384` or `EdDSA`), `kid` (RFC 7638 SHA-256 thumbprint) and `typ`
+    (`onward-statement+jws`). Of the two ECDSA signatures (r, s) and (r, n - s) only
+    the one with the lower s is accepted. Verify the bytes that you received; never
+    serialize again. A statement's digest is SHA-256 over the compact form, and that
+    digest is the entry of the log. The compact form has at most 64 KiB.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
