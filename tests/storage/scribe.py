@@ -144,7 +144,7 @@ class Scribe:
             test=False,
             received_ms=900,
             state=OPEN,
-            reached=0,
+            reached=(0, 0, 0),
             warn_ms=0,
             due_ms=0,
             told=0,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from onward.core.intakes import Reach, State
+from onward.core.intakes import State
 from onward_server.storage.contract import IntakeRow, Needs, Store, intake_subject
 from tests.storage.scribe import HOTLINE, OHIO, OPEN, PASSED_ON, Scribe
 
@@ -38,7 +38,7 @@ async def test_every_field_comes_back(store: Store, scribe: Scribe) -> None:
         test=True,
         received_ms=2**50,
         state=3,
-        reached=Reach.LAW_ENFORCEMENT | Reach.OTHERS,
+        reached=(2, 0, 1),
         warn_ms=10,
         due_ms=20,
         told=6,
@@ -64,7 +64,7 @@ async def test_what_became_of_an_intake_changes(store: Store, books: Scribe) -> 
     changed = replace(
         books.intakes[HOTLINE, 9],
         state=PASSED_ON,
-        reached=3,
+        reached=(1, 1, 0),
         warn_ms=1,
         due_ms=2,
         told=3,
@@ -101,6 +101,21 @@ async def test_loading_reads_books_and_intakes(store: Store, books: Scribe) -> N
         (HOTLINE, "US-OH"): 4,
         (OTHER, "US-OH"): 1,
     }
+
+
+async def test_intakes_are_loaded_with_their_referral(
+    store: Store, books: Scribe
+) -> None:
+    books.publish("passes on", OHIO, intakes=(7, 9))
+    books.publish("other", OHIO, intakes=(8,))
+    await books.commit(store)
+    both = {"passes on", "other"}
+    async with store.writing() as writer:
+        loaded = await writer.load(Needs(referrals=both, intakes_of={"passes on"}))
+        without = await writer.load(Needs(referrals=both))
+    assert loaded.referrals["passes on"].intakes == (7, 9)
+    assert set(loaded.intakes) == {(HOTLINE, 7), (HOTLINE, 9)}
+    assert without.intakes == {}
 
 
 async def test_loading_sees_what_this_transaction_wrote(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from onward_server.storage.contract import (
     WHOLE,
     DeliveryRow,
     Figures,
+    IntakeRow,
     Needs,
     Topic,
 )
@@ -177,6 +179,25 @@ async def test_deliveries_have_no_deadline(old: SqliteStore) -> None:
     ]
     assert await old.next_alarm() is None
     assert await old.state_counts() == {ACCEPTED: 5}
+
+
+async def test_whom_an_intake_has_reached_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "exchange.sqlite"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for script in scripts()[:4]:
+            connection.executescript(script.read_text())
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 4")
+        names = [field.name for field in fields(IntakeRow)]
+        for number, bits in enumerate((0, 3, 5), start=1):
+            values: dict[str, object] = dict.fromkeys(names, number)
+            values |= {"hotline": HOTLINE, "jurisdiction": "US-OH", "digest": bytes(32)}
+            insert(connection, "intakes", **values | {"reached": bits})
+    store = await open_sqlite(str(path))
+    rows = await store.intakes(HOTLINE, 0, 0, 99)
+    await store.close()
+    assert [row.reached for row in rows] == [(0, 0, 0), (1, 1, 0), (1, 0, 1)]
+    assert [row.due_ms for row in rows] == [1, 2, 3]
 
 
 async def test_it_goes_on(old: SqliteStore, scribe: Scribe) -> None:

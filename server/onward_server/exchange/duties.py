@@ -126,15 +126,15 @@ def after(row: DeliveryRow, event: custody.Event, now_ms: int) -> DeliveryRow:
 
 
 def intake_opened(row: IntakeRow, deadlines: Deadlines, now_ms: int) -> IntakeRow:
-    """Returns an intake that has just been registered, with its first deadline.
+    """Returns an open intake with its first deadline.
 
-    Its time runs from when the tip was received, however late it is registered; so
-    there may be something to say at once.
+    Its time runs from when the tip was received, however late it is registered, or a
+    referral of it taken back; so there may be something to say at once.
 
     Args:
-        row: in its first state.
+        row: already open.
         deadlines: of its class and jurisdiction.
-        now_ms: when it is registered; a tip was not received later than this.
+        now_ms: when it is registered or open again; a tip was not received later.
     """
     return _opened(row, deadlines, min(row.received_ms, now_ms))
 

@@ -28,6 +28,7 @@ from onward_server.exchange.draft import Draft
 from onward_server.exchange.ledger import Ledger
 from onward_server.exchange.limits import Limits
 from onward_server.exchange.moving import moved, referral_unknown
+from onward_server.exchange.passing_on import take_back
 from onward_server.exchange.publishing import require_role
 from onward_server.exchange.receipts import Logged
 from onward_server.storage.contract import Needs, ReferralRow, Store
@@ -50,8 +51,9 @@ class ErasureChange:
 
     @property
     def needs(self) -> Needs:
-        """The referral and its deliveries."""
-        return Needs(referrals={self.referral_id})
+        """The referral with its deliveries, and the intakes that it passes on."""
+        named = {self.referral_id}
+        return Needs(referrals=named, intakes_of=named)
 
     def plan(self, draft: Draft) -> Sequence[int]:
         """Logs an ``Erasure``; nothing when it was erased already.
@@ -68,9 +70,9 @@ class ErasureChange:
         if referral.erased:
             return []
         referral = replace(referral, erased=True)
-        draft.put_referral(referral)
         for delivery in draft.deliveries(self.referral_id):
             draft.put_delivery(moved(draft, referral, delivery, custody.Event.ERASURE))
+        draft.put_referral(take_back(draft, referral))
         draft.erase_content(referral.content_digest)
         statement = draft.say(
             referral_id=self.referral_id,

@@ -41,7 +41,7 @@ from onward_server.exchange.directory import Caller
 from onward_server.exchange.draft import Draft
 from onward_server.exchange.ledger import Ledger
 from onward_server.exchange.limits import Limits
-from onward_server.exchange.passing_on import intake_unknown
+from onward_server.exchange.passing_on import NOBODY, intake_unknown
 from onward_server.exchange.publishing import require_role
 from onward_server.exchange.reading import Reader, Signed
 from onward_server.exchange.receipts import Logged
@@ -154,7 +154,7 @@ class Registration:
             test=body.test,
             received_ms=timestamp_ms(body.received_time),
             state=intakes.INITIAL,
-            reached=0,
+            reached=NOBODY,
             warn_ms=0,
             due_ms=0,
             told=0,

@@ -10,7 +10,7 @@ from onward.core import intakes
 from onward.core.errors import Reason, StateError, UnknownError
 from onward.v1 import statement_pb2, vocabulary_pb2
 from onward_server.exchange.draft import Draft
-from onward_server.exchange.passing_on import intake_unknown
+from onward_server.exchange.passing_on import intake_unknown, reached_now
 from onward_server.storage.contract import IntakeRow, ReferralRow
 
 _DUPLICATE = vocabulary_pb2.INTAKE_STATE_DUPLICATE
@@ -72,7 +72,7 @@ def reached_by(draft: Draft, other: IntakeRow | ReferralRow) -> intakes.Reach:
     """
     if isinstance(other, IntakeRow):
         needed = intakes.mandated(other.urgency, other.age_group)
-        return needed | intakes.Reach(other.reached)
+        return needed | reached_now(other)
     if other.retracted:
         return intakes.Reach(0)
     recipients = (row.recipient for row in draft.deliveries(other.referral_id))

@@ -304,6 +304,7 @@ class Publication:
                 test=body.test,
                 traceparent=self.sending.traceparent,
                 places=places,
+                intakes=() if self.rejected else tuple(body.intake_numbers),
             )
         )
         for terms in said.message.acceptance.deadlines:  # a rejection has none

@@ -26,6 +26,7 @@ from onward_server.exchange.erasing import Erasing
 from onward_server.exchange.ledger import Ledger
 from onward_server.exchange.linking import same_referral
 from onward_server.exchange.moving import moved, referral_unknown
+from onward_server.exchange.passing_on import take_back
 from onward_server.exchange.publishing import (
     Publication,
     Published,
@@ -104,6 +105,8 @@ class Entry:
             referrals={message.referral_id, message.link.same_as_referral_id} - {""},
             digests={digest, message.previous},
         )
+        if self._retracts:
+            needs.intakes_of = {message.referral_id}
         if self.child is not None:
             needs.add(self.child.needs)
         return needs
@@ -138,8 +141,8 @@ class Entry:
         """Logs the statement, and puts in force what follows from it."""
         for delivery in moves:
             draft.put_delivery(delivery)
-        if self.signed.statement.body_kind == "retraction":
-            draft.put_referral(replace(referral, retracted=True))
+        if self._retracts:
+            draft.put_referral(take_back(draft, replace(referral, retracted=True)))
         issuer = self.signed.message.issuer
         return draft.log(
             self.signed.statement,
@@ -147,6 +150,11 @@ class Entry:
             subject="" if issuer == referral.publisher else issuer,
             watchers=self._watchers(draft, referral),
         )
+
+    @property
+    def _retracts(self) -> bool:
+        """Whether it takes the referral back."""
+        return self.signed.statement.body_kind == "retraction"
 
     @property
     def _signer(self) -> custody.Signer:

@@ -86,6 +86,8 @@ class ReferralRow:
         parent_id: the referral that it was transferred from, or empty.
         places: its jurisdiction's code, then those of the intakes that it answers and
             of the referrals that it was transferred from: whose auditors may see it.
+        intakes: numbers of its publisher's intakes that it passes on; none when it was
+            rejected, or taken back before anybody received it.
     """
 
     referral_id: str
@@ -107,6 +109,7 @@ class ReferralRow:
     test: bool
     traceparent: str
     places: tuple[str, ...] = EVERYBODY
+    intakes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +160,8 @@ class IntakeRow:
         number_in_jurisdiction: its number among the hotline's with the same code.
         digest: of the ``Intake``.
         state: an ``IntakeState``.
-        reached: whom referrals have taken it to; bits of ``onward.core.intakes``.
+        reached: how many of the referrals that pass it on take it to each of those in
+            ``onward.core.intakes.Reach``, in that order.
         warn_ms: when half the time to ``due_ms`` is over.
         due_ms: when the next decision is due; 0 where none is.
         told: which warnings and breaches of that deadline were logged.
@@ -175,7 +179,7 @@ class IntakeRow:
     test: bool
     received_ms: int
     state: int
-    reached: int
+    reached: tuple[int, ...]
     warn_ms: int
     due_ms: int
     told: int
@@ -349,6 +353,7 @@ class Needs:
 
     Attributes:
         intakes: hotline and number.
+        intakes_of: of those referrals, the ones whose intakes are needed as well.
         books: hotline and the code of a jurisdiction: where its numbers stand.
     """
 
@@ -357,6 +362,7 @@ class Needs:
     tokens: set[str] = field(default_factory=set)
     contents: set[bytes] = field(default_factory=set)
     intakes: set[tuple[str, int]] = field(default_factory=set)
+    intakes_of: set[str] = field(default_factory=set)
     books: set[tuple[str, str]] = field(default_factory=set)
 
     def add(self, other: Needs) -> None:
@@ -366,7 +372,17 @@ class Needs:
         self.tokens |= other.tokens
         self.contents |= other.contents
         self.intakes |= other.intakes
+        self.intakes_of |= other.intakes_of
         self.books |= other.books
+
+    def all_intakes(self, referrals: Iterable[ReferralRow]) -> set[tuple[str, int]]:
+        """Returns the needed intakes, with those of the referrals that were found."""
+        return self.intakes | {
+            (row.publisher, number)
+            for row in referrals
+            if row.referral_id in self.intakes_of
+            for number in row.intakes
+        }
 
 
 @dataclass(frozen=True, slots=True)

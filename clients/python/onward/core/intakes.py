@@ -20,7 +20,10 @@ What a reader may find surprising:
   only: services were arranged, and the police were not told.
 * A provisional withholding whose review is not made in time opens the intake again. It
   is the exchange's ``Breach`` that does so, so that the log says when.
-* Once passed on, an intake stays so. What was sent is taken back by a ``Retraction``.
+* Once passed on, an intake stays so as long as somebody has received its referrals, or
+  still may. A referral that is retracted or erased before any of its recipients has
+  received it is *taken back*: it reached nobody. Where the referrals that remain do not
+  suffice, the intake is open again.
 * A tip that somebody must have ends as a duplicate only of one that they must have, or
   have, as well: nothing that is mandated disappears behind what is not.
 """
@@ -58,6 +61,7 @@ class Event(StrEnum):
     HOLD = "hold"
     DUPLICATE = "link to a duplicate"
     REVIEW_BREACH = "review not made in time"
+    TAKEN_BACK = "referral taken back, and the others do not suffice"
 
 
 INITIAL = _OPEN
@@ -74,6 +78,7 @@ TRANSITIONS: Final[Mapping[State.ValueType, Mapping[Event, State.ValueType]]] = 
                 _E.WITHHOLDING: _WITHHELD,
                 _E.HOLD: _OPEN,
                 _E.DUPLICATE: _DUPLICATE,
+                _E.TAKEN_BACK: _OPEN,
             },
             _WITHHELD: {
                 _E.REFERRAL: _PASSED_ON,
@@ -81,16 +86,19 @@ TRANSITIONS: Final[Mapping[State.ValueType, Mapping[Event, State.ValueType]]] = 
                 _E.WITHHOLDING: _WITHHELD,
                 _E.DUPLICATE: _DUPLICATE,
                 _E.REVIEW_BREACH: _OPEN,
+                _E.TAKEN_BACK: _WITHHELD,
             },
             _DUPLICATE: {
                 _E.REFERRAL: _PASSED_ON,
                 _E.PART: _DUPLICATE,
                 _E.WITHHOLDING: _WITHHELD,
                 _E.DUPLICATE: _DUPLICATE,
+                _E.TAKEN_BACK: _DUPLICATE,
             },
             _PASSED_ON: {
                 _E.REFERRAL: _PASSED_ON,
                 _E.PART: _PASSED_ON,
+                _E.TAKEN_BACK: _OPEN,
             },
         }
     )
@@ -181,6 +189,18 @@ def event_of_referral(state: int, reached: Reach, needed: Reach) -> Event:
     """
     told = reached & _AUTHORITIES if state == _WITHHELD else reached
     return Event.REFERRAL if told and not needed & ~reached else Event.PART
+
+
+def event_of_taking_back(state: int, left: Reach, needed: Reach) -> Event:
+    """Returns what it means to an intake that one of its referrals was taken back.
+
+    Args:
+        state: the intake's state before it.
+        left: whom the referrals reach that remain.
+        needed: who must have it; see :func:`mandated`.
+    """
+    suffices = event_of_referral(state, left, needed) is Event.REFERRAL
+    return Event.REFERRAL if state == _PASSED_ON and suffices else Event.TAKEN_BACK
 
 
 def advance(state: int, event: Event) -> State.ValueType:

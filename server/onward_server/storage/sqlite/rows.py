@@ -31,6 +31,7 @@ _READ: dict[str, Callable[[Any], object]] = {
     "bytes": bytes.fromhex,
     "bool": bool,
     "tuple[str, ...]": tuple,
+    "tuple[int, ...]": tuple,
 }
 """How a value is read, by its annotation; all others are in JSON what they are here."""
 

@@ -57,7 +57,7 @@ CREATE TABLE tiles (
 ) STRICT;
 
 -- Referrals, in the order of the log. `watchers` is a JSON array of names, `places` one
--- of codes.
+-- of codes, `intakes` one of numbers.
 CREATE TABLE referrals (
   log_index INTEGER PRIMARY KEY,
   referral_id TEXT NOT NULL UNIQUE,
@@ -77,7 +77,8 @@ CREATE TABLE referrals (
   retracted INTEGER NOT NULL,
   test INTEGER NOT NULL,
   traceparent TEXT NOT NULL,
-  places TEXT NOT NULL DEFAULT '[]'
+  places TEXT NOT NULL DEFAULT '[]',
+  intakes TEXT NOT NULL DEFAULT '[]'
 ) STRICT;
 
 CREATE INDEX referrals_published ON referrals (publisher) WHERE NOT rejected;
@@ -158,7 +159,7 @@ WHEN new.state <> old.state BEGIN
   ON CONFLICT (state) DO UPDATE SET deliveries = deliveries + 1;
 END;
 
--- The books of the hotlines.
+-- The books of the hotlines. `reached` is a JSON array of counts.
 CREATE TABLE intakes (
   hotline TEXT NOT NULL,
   number INTEGER NOT NULL,
@@ -171,7 +172,7 @@ CREATE TABLE intakes (
   test INTEGER NOT NULL,
   received_ms INTEGER NOT NULL,
   state INTEGER NOT NULL,
-  reached INTEGER NOT NULL,
+  reached TEXT NOT NULL,
   warn_ms INTEGER NOT NULL,
   due_ms INTEGER NOT NULL,
   told INTEGER NOT NULL,

@@ -36,7 +36,7 @@ SELECT log_index, referral_id, rejected, publisher,
     referral_id, hex(digest), log_index, answer_index, rejected, publisher,
     json(watchers), parent_id, urgency, jurisdiction, accepted_ms, expire_ms,
     hex(content_digest), content_size, erased, retracted, test, traceparent,
-    json(places)
+    json(places), json(intakes)
   ) AS row
 FROM referrals;
 
@@ -54,7 +54,7 @@ CREATE TEMP VIEW intake_rows AS
 SELECT hotline, number, state,
   json_array(
     hotline, number, jurisdiction, number_in_jurisdiction, log_index, hex(digest),
-    urgency, age_group, test, received_ms, state, reached, warn_ms, due_ms, told,
+    urgency, age_group, test, received_ms, state, json(reached), warn_ms, due_ms, told,
     alarm_ms
   ) AS row
 FROM intakes;

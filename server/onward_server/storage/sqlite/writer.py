@@ -183,17 +183,19 @@ def _load(needs: Needs, connection: sqlite3.Connection) -> Loaded:
     ask = partial(_ask, connection)
     ask_digests = partial(_ask_digests, connection)
     hotlines = {hotline for hotline, _ in needs.books}
-    referrals = ask(QUERIES.referrals, referral_ids=needs.referrals)
+    referrals = read_rows(
+        ReferralRow, ask(QUERIES.referrals, referral_ids=needs.referrals)
+    )
     deliveries = ask(QUERIES.deliveries, referral_ids=needs.referrals)
     statements = ask_digests(QUERIES.statement_keys, needs.digests)
     tokens = ask(QUERIES.tokens, token_ids=needs.tokens)
     stored = ask_digests(QUERIES.contents, needs.contents)
-    intakes = ask(QUERIES.intakes, numbers=needs.intakes)
+    intakes = ask(QUERIES.intakes, numbers=needs.all_intakes(referrals))
     lasts = ask(QUERIES.last_intakes, hotlines=hotlines)
     places = ask(QUERIES.last_in_jurisdictions, books=needs.books)
     return Loaded(
         head=read_row(CheckpointRow, QUERIES.head(connection)),
-        referrals={row.referral_id: row for row in read_rows(ReferralRow, referrals)},
+        referrals={row.referral_id: row for row in referrals},
         deliveries={
             (row.referral_id, row.recipient): row
             for row in read_rows(DeliveryRow, deliveries)

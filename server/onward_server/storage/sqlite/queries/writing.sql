@@ -58,12 +58,12 @@ ON CONFLICT (level, tile_index) DO UPDATE SET data = excluded.data;
 INSERT INTO referrals (
   referral_id, digest, log_index, answer_index, rejected, publisher, watchers,
   parent_id, urgency, jurisdiction, accepted_ms, expire_ms, content_digest,
-  content_size, erased, retracted, test, traceparent, places
+  content_size, erased, retracted, test, traceparent, places, intakes
 )
 SELECT value ->> 0, substr(:data, value ->> 1, value ->> 2), value ->> 3, value ->> 4,
   value ->> 5, value ->> 6, value -> 7, value ->> 8, value ->> 9, value ->> 10,
   value ->> 11, value ->> 12, substr(:data, value ->> 13, value ->> 14), value ->> 15,
-  value ->> 16, value ->> 17, value ->> 18, value ->> 19, value -> 20
+  value ->> 16, value ->> 17, value ->> 18, value ->> 19, value -> 20, value -> 21
 FROM json_each(:rows)
 WHERE true
 ON CONFLICT (referral_id) DO UPDATE SET
@@ -83,7 +83,8 @@ ON CONFLICT (referral_id) DO UPDATE SET
   retracted = excluded.retracted,
   test = excluded.test,
   traceparent = excluded.traceparent,
-  places = excluded.places;
+  places = excluded.places,
+  intakes = excluded.intakes;
 
 -- name: put_deliveries(rows)!
 -- Adds deliveries of referrals that exist, or replaces what is known of them.
@@ -122,7 +123,7 @@ INSERT INTO intakes (
 )
 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4,
   substr(:data, value ->> 5, value ->> 6), value ->> 7, value ->> 8, value ->> 9,
-  value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, value ->> 15,
+  value ->> 10, value ->> 11, value -> 12, value ->> 13, value ->> 14, value ->> 15,
   value ->> 16
 FROM json_each(:rows)
 WHERE true
