@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from bench.filling import fill_log
+from bench.filling import fill_log, fill_referrals
 from bench.processes import BIN, Server, free_address, serving
 from onward.client import Client
 from onward.enroll import enroll
@@ -63,20 +63,37 @@ class Exchange:
     desk: Home
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What an exchange holds before its members join.
+
+    Attributes:
+        entries: how many its log has at least, about nothing.
+        referrals: how many its members published and received.
+    """
+
+    entries: int = 0
+    referrals: int = 0
+
+
+NOTHING: Final = Past()
+
+
 @asynccontextmanager
 async def open_exchange(
-    folder: Path, serve: Sequence[str | Path] = SERVE, entries: int = 0
+    folder: Path, serve: Sequence[str | Path] = SERVE, past: Past = NOTHING
 ) -> AsyncIterator[Exchange]:
     """Makes an exchange and runs it while the block runs.
 
     Args:
         folder: where all of it is kept; must be empty.
         serve: the command to run; gets the option ``--config``.
-        entries: how many its log has from the beginning, at least.
+        past: what it holds from the beginning.
     """
     data, address = folder / "exchange", free_address()
     _init(data, address)
-    await fill_log(data, entries)
+    await fill_log(data, past.entries)
+    await fill_referrals(data, past.referrals)
     command = (*serve, "--config", data / "exchange.toml")
     with serving(command, address, folder / "exchange.log", _ENVIRONMENT) as server:
         async with Client.open(data / "operator") as operator:

@@ -1,21 +1,26 @@
-"""Filling a log with entries that nobody published.
+"""Filling an exchange with what nobody published.
 
-They have the size of real statements, and stand in the exchange's own database, tree
-and checkpoints; only what they say is noise.
+Entries and referrals have the size of real ones, and stand in the exchange's own
+database, tree and checkpoints; only what they say is noise.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import Final
 
 from onward.core.checkpoints import Checkpoint
 from onward.core.merkle import leaf_hash
 from onward.core.notes import NoteSigner
+from onward.core.statements import new_statement_id
 from onward.core.tiles import edge_tiles
 from onward.core.tree import Tree
+from onward.v1 import vocabulary_pb2
 from onward_server.config import FILE_NAME, load
 from onward_server.exchange.guard import Guard
 from onward_server.material import load_log_signer
@@ -23,58 +28,194 @@ from onward_server.storage.contract import (
     WHOLE,
     Batch,
     CheckpointRow,
+    DeliveryRow,
+    ReferralRow,
     StatementRow,
     Store,
     TileRow,
+    Topic,
 )
 from onward_server.storage.sqlite import open_sqlite
 
-_COMMIT: Final = 100
+_ENTRIES_IN_COMMIT: Final = 100
+_REFERRALS_IN_COMMIT: Final = 500
 _STATEMENT: Final = 900
+_CONTENT: Final = 1_200
+_PLACE: Final = "US-OH"
+_LATER_MS: Final = 365 * 24 * 3600 * 1000
+"""When content of the past is to be erased, and an outcome is due: not in our time."""
+
+_STORY: Final = ("referral", "acceptance", "handover", "received")
+"""What was said about each referral of the past."""
 
 
 async def fill_log(folder: Path, entries: int) -> None:
     """Appends entries until the log of an exchange that does not run has so many."""
+    async with _opened(folder) as log:
+        while log.tree.size < entries:
+            end = min(log.tree.size + _ENTRIES_IN_COMMIT, entries)
+            rows = [_entry(index) for index in range(log.tree.size, end)]
+            await log.append(Batch(statements=rows))
+
+
+async def fill_referrals(folder: Path, referrals: int) -> None:
+    """Adds referrals to an exchange that does not run; all were received in the past.
+
+    Their publisher is the agency ``hotline``; their recipients are ``archive`` and
+    ``desk``, in turns.
+    """
+    config = load(folder / FILE_NAME, {})
+    async with _opened(folder) as log:
+        past = _Past(config.exchange.trust_domain, log.now_ms)
+        for begun in range(0, referrals, _REFERRALS_IN_COMMIT):
+            number = min(_REFERRALS_IN_COMMIT, referrals - begun)
+            await log.append(past.next(log.tree.size, number))
+
+
+class _Log:
+    """Appends to the log of an exchange that does not run; made by :func:`_opened`."""
+
+    def __init__(
+        self, store: Store, signer: NoteSigner, tree: Tree, now_ms: int
+    ) -> None:
+        self._store = store
+        self._signer = signer
+        self.tree = tree
+        self.now_ms = now_ms
+
+    async def append(self, batch: Batch) -> None:
+        """Writes a batch with the tiles and the head that its entries lead to."""
+        old = self.tree.size
+        self.tree = self.tree.extend(
+            [leaf_hash(row.digest) for row in batch.statements]
+        )
+        size, root = self.tree.size, self.tree.root
+        note = Checkpoint(self._signer.name, size, root).sign(self._signer)
+        batch.old_size = old
+        batch.checkpoint = CheckpointRow(size, root, note, self.now_ms)
+        batch.tiles = [
+            TileRow(level, index, tile.data)
+            for (level, index), tile in self.tree.changed_tiles(old).items()
+        ]
+        async with self._store.writing() as writer:
+            await writer.write(batch)
+
+
+@asynccontextmanager
+async def _opened(folder: Path) -> AsyncIterator[_Log]:
+    """Opens the log of an exchange; its guard knows at the end what was appended."""
     config = load(folder / FILE_NAME, {})
     signer = load_log_signer(config.keys.log_key_file, config.exchange.origin)
     store = await open_sqlite(str(config.storage.database_file))
     guard = Guard(config.storage.guard_file)
     try:
-        tree = await _append(store, signer, entries)
-        guard.record(tree.size, tree.root)
+        head = await store.head()
+        if head is None:
+            raise ValueError("the exchange was not set up")
+        tree = Tree.load(head.size, await store.tiles(edge_tiles(head.size)))
+        log = _Log(store, signer, tree, head.signed_ms)
+        yield log
+        guard.record(log.tree.size, log.tree.root)
     finally:
         guard.close()
         await store.close()
 
 
-async def _append(store: Store, signer: NoteSigner, entries: int) -> Tree:
-    """Appends entries, a hundred to a commit and a checkpoint."""
-    head = await store.head()
-    if head is None:
-        raise ValueError("the exchange was not set up")
-    tree = Tree.load(head.size, await store.tiles(edge_tiles(head.size)))
-    while tree.size < entries:
-        old, end = tree.size, min(tree.size + _COMMIT, entries)
-        rows = [_row(index) for index in range(old, end)]
-        tree = tree.extend([leaf_hash(row.digest) for row in rows])
-        note = Checkpoint(signer.name, end, tree.root).sign(signer)
-        batch = Batch(
-            statements=rows,
-            tiles=[
-                TileRow(level, index, tile.data)
-                for (level, index), tile in tree.changed_tiles(old).items()
-            ],
-            old_size=old,
-            checkpoint=CheckpointRow(end, tree.root, note, head.signed_ms),
+class _Past:
+    """Referrals that went from one member to others, one after the other."""
+
+    def __init__(self, domain: str, now_ms: int) -> None:
+        agency = f"spiffe://{domain}/agency"
+        self._publisher = f"{agency}/hotline"
+        self._recipients = (f"{agency}/archive", f"{agency}/desk")
+        self._now_ms = now_ms
+        self._numbers = count()
+
+    def next(self, begin: int, referrals: int) -> Batch:
+        """Returns the next referrals; their first entry has the index ``begin``."""
+        batch = Batch()
+        for index in range(begin, begin + referrals * len(_STORY), len(_STORY)):
+            self._add(batch, index)
+        return batch
+
+    def _add(self, batch: Batch, index: int) -> None:
+        """Adds the next referral, with all that was said about it."""
+        number = next(self._numbers)
+        luck = random.Random(number)  # noqa: S311 - no secret
+        name = new_statement_id(self._now_ms, luck.randbytes(10))
+        sealed = luck.randbytes(_CONTENT)
+        entries = list(self._entries(luck, index, name))
+        batch.statements += entries
+        batch.feed += [
+            (self._publisher, Topic.CUSTODY, row.log_index) for row in entries
+        ]
+        digest = sha256(sealed).digest()
+        batch.contents.append((digest, sealed))
+        batch.referrals[name] = self._referral(name, index, entries[0].digest, digest)
+        recipient = self._recipients[number % len(self._recipients)]
+        batch.deliveries[name, recipient] = self._delivery(name, recipient, index)
+
+    def _entries(
+        self, luck: random.Random, index: int, referral_id: str
+    ) -> Iterator[StatementRow]:
+        """Yields what was said about a referral."""
+        for place, kind in enumerate(_STORY, index):
+            jws, now = _noise(luck, place), self._now_ms
+            digest = sha256(jws.encode()).digest()
+            yield StatementRow(
+                place, digest, jws, kind, referral_id, "", now, (_PLACE,)
+            )
+
+    def _referral(
+        self, name: str, index: int, digest: bytes, content_digest: bytes
+    ) -> ReferralRow:
+        """Returns a referral that stands in the log from an index on."""
+        return ReferralRow(
+            referral_id=name,
+            digest=digest,
+            log_index=index,
+            answer_index=index + 1,
+            rejected=False,
+            publisher=self._publisher,
+            watchers=(self._publisher,),
+            parent_id="",
+            urgency=vocabulary_pb2.URGENCY_ROUTINE,
+            jurisdiction=_PLACE,
+            accepted_ms=self._now_ms,
+            expire_ms=self._now_ms + _LATER_MS,
+            content_digest=content_digest,
+            content_size=_CONTENT,
+            erased=False,
+            retracted=False,
+            test=False,
+            traceparent="",
+            places=(_PLACE,),
         )
-        async with store.writing() as writer:
-            await writer.write(batch)
-    return tree
+
+    def _delivery(self, name: str, recipient: str, index: int) -> DeliveryRow:
+        """Returns the delivery of that referral: received, and watched over."""
+        return DeliveryRow(
+            referral_id=name,
+            recipient=recipient,
+            state=vocabulary_pb2.DELIVERY_STATE_RECEIVED,
+            state_ms=self._now_ms,
+            urgency=vocabulary_pb2.URGENCY_ROUTINE,
+            order_index=index + 1,
+            waiting=False,
+            attempt=1,
+            outcome_within_ms=_LATER_MS,
+            received_ms=self._now_ms,
+            alarm_ms=self._now_ms + _LATER_MS,
+        )
 
 
-def _row(index: int) -> StatementRow:
+def _entry(index: int) -> StatementRow:
     """Returns an entry that looks like a statement from afar."""
-    filling = random.Random(index).randbytes(_STATEMENT // 2)  # noqa: S311 - no secret
-    jws = f"{index}.{filling.hex()}"
+    jws = _noise(random.Random(index), index)  # noqa: S311 - no secret
     digest = sha256(jws.encode()).digest()
     return StatementRow(index, digest, jws, "synthetic", "", "", 0, (WHOLE,))
+
+
+def _noise(luck: random.Random, index: int) -> str:
+    """Returns a text as long as a statement; no other index has it."""
+    return f"{index}.{luck.randbytes(_STATEMENT // 2).hex()}"

@@ -11,21 +11,22 @@ from typing import Final, TypeAlias
 from bench.desk import open_desk
 from bench.figures import MICROSECONDS, Figure
 from bench.proof import UnrealError
-from bench.referrals import Recipient, seen_of
 from bench.rounds import MANY_CALLERS, Plan
 from bench.stage import Stage
 from onward.core.bundle import Bundle
-from onward.core.keys import StatementPrivateKey
+from onward.core.keys import DEFAULT_ALGORITHM, StatementPrivateKey
 from onward.core.statements import statement_digest
 from onward.core.tlog_policy import Policy
 from onward.core.tlog_proof import TlogProof
 from onward.core.verify import ExitCode, verify_bundle
 from onward.v1 import custody_pb2, log_pb2
 from onward.v1.custody_pb2_grpc import CustodyServiceStub
-from onward.v1.referral_pb2_grpc import ReferralServiceStub
 
 _MESSAGE: Final = b"s" * 600
 """About as long as what is signed of a referral."""
+
+_OF_LOG: Final = "EdDSA"
+"""The algorithm of the log's signatures on checkpoints."""
 
 _BUNDLES: Final = 10
 _RECEIPTS_PER_BUNDLE: Final = 20
@@ -47,14 +48,14 @@ async def measure_verify(stage: Stage, plan: Plan) -> list[Figure]:
             [partial(_verify_bundle, bundle, home.trust) for bundle in bundles],
             plan.repeats // _RECEIPTS_PER_BUNDLE,
             # Each statement's, and the log's on the one checkpoint of all receipts.
-            signatures=statements + 1,
+            [*[_verification()] * statements, _verification(_OF_LOG)],
             rounds=plan.rounds,
         ),
         _beside_floor(
             "verify a receipt",
             [partial(_verify_receipt, item, home.policy) for item in logged],
             plan.repeats,
-            signatures=1,
+            [_verification(_OF_LOG)],
             rounds=plan.rounds,
         ),
     ]
@@ -62,22 +63,20 @@ async def measure_verify(stage: Stage, plan: Plan) -> list[Figure]:
 
 async def measure_floor(_: Stage, plan: Plan) -> list[Figure]:
     """What of a referral's cryptography no exchange can leave out."""
-    key = StatementPrivateKey.generate()
+    signature = partial(StatementPrivateKey.generate().sign, _MESSAGE)
     rounds = range(plan.rounds)
-    sign = [_seconds_each([partial(key.sign, _MESSAGE)], plan.repeats) for _ in rounds]
-    verify = [_seconds_each([_verification(key)], plan.repeats) for _ in rounds]
+    sign = [_seconds_each([signature], plan.repeats) for _ in rounds]
+    verify = [_seconds_each([_verification()], plan.repeats) for _ in rounds]
     both = [1 / (one + other) for one, other in zip(sign, verify, strict=True)]
     return [
         Figure.alone("floor: verify and sign one statement", "referrals/s", both),
-        Figure.alone(
-            f"floor: {key.algorithm} verification",
-            "us",
-            [one * MICROSECONDS for one in verify],
-        ),
-        Figure.alone(
-            f"floor: {key.algorithm} signature",
-            "us",
-            [one * MICROSECONDS for one in sign],
+        *(
+            Figure.alone(
+                f"floor: {DEFAULT_ALGORITHM} {name}",
+                "us",
+                [one * MICROSECONDS for one in times],
+            )
+            for name, times in (("verification", verify), ("signature", sign))
         ),
     ]
 
@@ -85,15 +84,11 @@ async def measure_floor(_: Stage, plan: Plan) -> list[Figure]:
 async def _bundles(stage: Stage) -> list[bytes]:
     """Passes referrals on until they are received; returns their bundles."""
     home = stage.exchange.desk
-    seen = seen_of(await stage.checkpoint())
     prepared = await stage.prepare(_BUNDLES, home)
-    async with (
-        stage.channel(home) as channel,
-        open_desk(ReferralServiceStub(channel), Recipient.open(home), seen) as desk,
-    ):
+    async with open_desk(stage, home) as desk:
         await stage.publish(prepared, MANY_CALLERS)
         for item in prepared:
-            await desk.received(item.referral_id)
+            await desk.done(item.referral_id)
     stage.note_received(len(prepared))
     stub = CustodyServiceStub(stage.publishing)
     return [
@@ -120,22 +115,27 @@ def _verify_receipt(logged: log_pb2.LoggedStatement, policy: Policy) -> None:
 
 
 def _beside_floor(
-    name: str, works: Sequence[Work], repeats: int, *, signatures: int, rounds: int
+    name: str,
+    works: Sequence[Work],
+    repeats: int,
+    signatures: Sequence[Work],
+    *,
+    rounds: int,
 ) -> Figure:
     """Returns the rate of a verification beside that of its signatures alone."""
-    verification = _verification(StatementPrivateKey.generate())
     pairs = [
         (
             1 / _seconds_each(works, repeats),
-            1 / (_seconds_each([verification], repeats) * signatures),
+            1 / (_seconds_each(signatures, repeats) * len(signatures)),
         )
         for _ in range(rounds)
     ]
     return Figure.compare(name, "1/s", pairs)
 
 
-def _verification(key: StatementPrivateKey) -> Work:
+def _verification(algorithm: str = DEFAULT_ALGORITHM) -> Work:
     """Returns the verification of one signature."""
+    key = StatementPrivateKey.generate(algorithm)
     return partial(key.public.verify, key.sign(_MESSAGE), _MESSAGE)
 
 

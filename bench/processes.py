@@ -28,10 +28,12 @@ class Server:
     Attributes:
         process: the process.
         address: where it listens, ``host:port``.
+        start_seconds: how long it took until it answered.
     """
 
     process: subprocess.Popen[bytes]
     address: str
+    start_seconds: float
 
     @property
     def cpu_seconds(self) -> float:
@@ -63,6 +65,7 @@ def serving(
     Raises:
         RuntimeError: it ended, or does not listen after half a minute.
     """
+    begun = time.monotonic()
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -72,7 +75,7 @@ def serving(
         )
     try:
         _wait_until_listening(process, address, log)
-        yield Server(process, address)
+        yield Server(process, address, time.monotonic() - begun)
     finally:
         process.terminate()
         try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from itertools import cycle, islice, product
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from google.protobuf.json_format import Parse
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -38,6 +38,7 @@ _URGENCIES: Final = (
     vocabulary_pb2.URGENCY_ROUTINE,
 )
 _PLACES: Final = ("US-OH", "US-TX", "US-FL", "US-NV", "US-UT")
+_READER: Final = "watch officer"
 _RETENTION_SECONDS: Final = 90 * 24 * 3600
 
 
@@ -150,18 +151,39 @@ class Recipient:
         seen: statement_pb2.Seen,
     ) -> SignedStatement:
         """Returns the signed ``Received`` that answers a handover."""
+        previous = statement_digest(notice.handover.statement)
+        received = statement_pb2.Received(
+            content_digest=sha256(delivery.sealed_content).digest(),
+            check=vocabulary_pb2.CONTENT_CHECK_VERIFIED,
+        )
+        return self._say(notice.referral_id, previous, seen, received=received)
+
+    def acknowledge(
+        self, received: SignedStatement, seen: statement_pb2.Seen
+    ) -> SignedStatement:
+        """Returns the signed ``Acknowledgment`` that follows a ``Received``."""
+        read = statement_pb2.Acknowledgment(reader_role=_READER)
+        return self._say(
+            received.message.referral_id, received.digest, seen, acknowledgment=read
+        )
+
+    def _say(
+        self,
+        referral_id: str,
+        previous: bytes,
+        seen: statement_pb2.Seen,
+        **body: Any,  # noqa: ANN401 - protobuf's constructors take what they take
+    ) -> SignedStatement:
+        """Signs a statement about a referral, made now."""
         now = present()
         statement = statement_pb2.Statement(
             id=_new_id(now),
             issuer=self.name,
             made_time=now,
             seen=seen,
-            previous=statement_digest(notice.handover.statement),
-            referral_id=notice.referral_id,
-            received=statement_pb2.Received(
-                content_digest=sha256(delivery.sealed_content).digest(),
-                check=vocabulary_pb2.CONTENT_CHECK_VERIFIED,
-            ),
+            previous=previous,
+            referral_id=referral_id,
+            **body,
         )
         return sign_statement(statement, self.key)
 

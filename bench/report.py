@@ -79,16 +79,15 @@ class Report:
 
 def _row(figure: Figure) -> list[str]:
     """Returns the cells of one line."""
-    ratio, facts, met = figure.ratio, figure.facts, figure.met
+    ratio, facts = figure.ratio, figure.facts
     spread = f"{ratio.median:.2f} ({ratio.least:.2f}-{ratio.most:.2f})" if ratio else ""
-    reached = "" if met is None else f"{figure.aim} {'met' if met else 'MISSED'}"
     return [
         figure.name,
         _number(figure.value),
         _number(figure.baseline),
         figure.unit,
         spread,
-        reached,
+        figure.verdict or figure.note,
         *(_sides(facts, name) for name in ("p50_ms", "p99_ms", "cpu_us")),
     ]
 

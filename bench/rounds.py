@@ -14,6 +14,7 @@ from bench.referrals import Prepared
 from bench.stage import Stage
 
 MANY_CALLERS: Final = 32
+BATCH_CALLERS: Final = 4
 
 Prepare: TypeAlias = Callable[[], Awaitable[list[Prepared]]]
 Drive: TypeAlias = Callable[[Sequence[Prepared]], Awaitable[Run[Any]]]
@@ -30,8 +31,10 @@ class Plan:
         many: referrals of a round with many callers, or in batches.
         few: referrals of a round that must change little in how many are stored.
         paced_seconds: length of a round at a steady rate.
-        stored: the two numbers of stored referrals at which growth is looked at.
+        stored: the numbers of stored referrals of two exchanges that are compared.
+        grown: the same, where the second one is as large as any will be.
         entries: the two sizes of the log at which publishing is compared.
+        backlog: referrals that wait for one recipient when it comes back.
         repeats: of a computation in a round.
     """
 
@@ -41,12 +44,40 @@ class Plan:
     few: int
     paced_seconds: float
     stored: tuple[int, int]
+    grown: tuple[int, int]
     entries: tuple[int, int]
+    backlog: int
     repeats: int
 
+    def paced(self, rate: float) -> int:
+        """Returns how many referrals a round at this rate has."""
+        return int(rate * self.paced_seconds)
 
-FULL: Final = Plan(5, 300, 1_500, 500, 3.0, (1_000, 20_000), (1_000, 1_000_000), 2_000)
-QUICK: Final = Plan(3, 80, 400, 200, 1.0, (500, 3_000), (1_000, 50_000), 300)
+
+FULL: Final = Plan(
+    rounds=5,
+    single=300,
+    many=1_500,
+    few=500,
+    paced_seconds=3.0,
+    stored=(1_000, 100_000),
+    grown=(1_000, 1_000_000),
+    entries=(1_000, 1_000_000),
+    backlog=50_000,
+    repeats=2_000,
+)
+QUICK: Final = Plan(
+    rounds=3,
+    single=80,
+    many=400,
+    few=200,
+    paced_seconds=1.0,
+    stored=(500, 3_000),
+    grown=(500, 20_000),
+    entries=(1_000, 50_000),
+    backlog=2_000,
+    repeats=300,
+)
 
 
 async def run_rounds(
@@ -106,7 +137,9 @@ def rate_figure(
     )
 
 
-def latency_figure(name: str, pairs: Sequence[Pair], percent: float) -> Figure:
+def latency_figure(
+    name: str, pairs: Sequence[Pair], percent: float, aim: Aim | None = None
+) -> Figure:
     """Returns a percentile of the latencies."""
     return Figure.compare(
         f"{name}, p{percent:g}",
@@ -118,6 +151,7 @@ def latency_figure(name: str, pairs: Sequence[Pair], percent: float) -> Figure:
             )
             for exchange, echo in pairs
         ],
+        aim=aim,
     )
 
 

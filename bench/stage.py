@@ -14,7 +14,7 @@ import grpc
 
 from bench import echo
 from bench.channels import open_channel
-from bench.exchange import SERVE, Exchange, open_exchange
+from bench.exchange import NOTHING, SERVE, Exchange, Past, open_exchange
 from bench.load import Run, closed, paced
 from bench.processes import Server, free_address, serving
 from bench.proof import Judge
@@ -29,6 +29,7 @@ BATCH_ITEMS: Final = 100
 
 _ENTRIES_OF_REFERRAL: Final = 2  # itself, and its Acceptance
 _ENTRIES_OF_RECEIPT: Final = 2  # the exchange's Handover, the recipient's Received
+_ENTRIES_OF_READING: Final = 1  # the Acknowledgment
 
 PublishRun = Run[referral_pb2.PublishResponse]
 
@@ -45,6 +46,7 @@ class Stage:
         judge: judges the exchange's answers.
         stored: how many referrals the exchange holds.
         received: how many of them their recipients have received.
+        acknowledged: how many of these somebody has read.
         request: the last referral that was published.
         reply: the exchange's answer to it.
     """
@@ -56,6 +58,7 @@ class Stage:
     judge: Judge
     stored: int = field(default=0, init=False)
     received: int = field(default=0, init=False)
+    acknowledged: int = field(default=0, init=False)
     request: referral_pb2.PublishRequest = field(
         default_factory=referral_pb2.PublishRequest, init=False
     )
@@ -126,9 +129,10 @@ class Stage:
         self.stored += len(requests)
         self.request, self.reply = requests[-1], replies[-1]
 
-    def note_received(self, count: int) -> None:
-        """Takes down how many more referrals were received."""
+    def note_received(self, count: int, *, acknowledged: bool = False) -> None:
+        """Takes down how many more referrals were received, and whether also read."""
         self.received += count
+        self.acknowledged += count if acknowledged else 0
 
     def channel(self, home: Home) -> grpc.aio.Channel:
         """Opens a member's channel to the exchange."""
@@ -137,7 +141,9 @@ class Stage:
     async def check_log(self) -> None:
         """Checks that the log has what was published, and nothing else."""
         entries = (
-            _ENTRIES_OF_REFERRAL * self.stored + _ENTRIES_OF_RECEIPT * self.received
+            _ENTRIES_OF_REFERRAL * self.stored
+            + _ENTRIES_OF_RECEIPT * self.received
+            + _ENTRIES_OF_READING * self.acknowledged
         )
         self.judge.check_growth(await self.checkpoint(), entries)
 
@@ -151,18 +157,18 @@ class Stage:
 
 @asynccontextmanager
 async def open_stage(
-    serve: Sequence[str | Path] = SERVE, entries: int = 0
+    serve: Sequence[str | Path] = SERVE, past: Past = NOTHING
 ) -> AsyncGenerator[Stage, None]:
     """Makes an exchange and an echo that run while the block runs.
 
     Args:
         serve: the command that serves the exchange.
-        entries: how many its log has from the beginning, at least.
+        past: what the exchange holds from the beginning.
     """
     async with AsyncExitStack() as resources:
         folder = Path(resources.enter_context(TemporaryDirectory(prefix="bench-")))
         exchange = await resources.enter_async_context(
-            open_exchange(folder, serve, entries)
+            open_exchange(folder, serve, past)
         )
         address = free_address()
         command = (sys.executable, "-m", "bench.echo", address, exchange.tls)
