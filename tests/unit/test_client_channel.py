@@ -146,6 +146,12 @@ def test_a_closed_connection_is_explained() -> None:
     assert "certificate" in error.message
 
 
+def test_bytes_that_changed_on_the_way_are_worth_another_call() -> None:
+    said = "Stream removed (Unwrap failed (TSI_DATA_CORRUPTED))"
+    error = error_of_call(raised(grpc.StatusCode.UNKNOWN, said))
+    assert isinstance(error, UnavailableError)
+
+
 # --- repeating ------------------------------------------------------------------------
 
 

@@ -66,6 +66,8 @@ _CUT: Final = (
 )
 # What gRPC says when a stream ended while we wrote to it; sometimes the only thing.
 _CUT_WHILE_WRITING: Final = "Internal error from Core"
+# How gRPC begins to say that bytes did not arrive as they were sent, and with UNKNOWN.
+_DISTURBED: Final = "Stream removed"
 # What gRPC says when the peer ends a TLS connection: a refused client certificate
 # looks no other in TLS 1.3, where the handshake is over before it is judged.
 _CUT_PHRASES: Final = ("socket closed", "connection reset", "broken pipe")
@@ -172,6 +174,9 @@ def _connection_error(error: grpc.aio.AioRpcError) -> OnwardError:
     said = error.details() or ""
     if said == _CUT_WHILE_WRITING:
         return UnavailableError(_NO_REASON, "the exchange ended the upload")
+    if said.startswith(_DISTURBED):
+        message = "something on the way to the exchange changed what was sent"
+        return UnavailableError(_NO_REASON, message)
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         message = "the exchange did not answer in time"
     elif error.code() is not grpc.StatusCode.UNAVAILABLE:
