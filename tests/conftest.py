@@ -1,8 +1,18 @@
 """What holds for every test."""
 
+import pytest
 from hypothesis import settings
+
+from tests.support.scenarios import note_scenarios, seen
+
+__all__ = ["seen"]
 
 # How long an example takes says more about the machine than about the code; what
 # reproduces a failure is printed with it.
 settings.register_profile("onward", deadline=None, print_blob=True)
 settings.load_profile("onward")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Notes which tests are scenarios of the report on failures."""
+    note_scenarios(items)

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -44,6 +44,7 @@ class ExchangeProcess:
         folder: everything of it: ``exchange/`` and one home for each member.
         environment: further environment variables, such as settings.
         program: what runs it; ``--config`` and the file are added.
+        within: what runs programs where its folder is, if that is not everywhere.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class ExchangeProcess:
     enrolment_port: int
     environment: dict[str, str] = field(default_factory=dict)
     program: Sequence[str | Path] = (BIN / "onward-server", "serve")
+    within: Sequence[str] = ()
     process: subprocess.Popen[bytes] | None = None
     _log: IO[bytes] | None = None
 
@@ -63,15 +65,22 @@ class ExchangeProcess:
         It is made once in a test process, and copied: a start from nothing takes
         longer than most tests. So all have the same keys, and ports of their own.
         """
-        exchange = cls(folder, free_port(), free_port(), dict(environment or {}))
-        template, *ports = _template()
-        shutil.copytree(template, folder / "exchange")
-        for path in (exchange.config, *exchange.operator.glob("*.toml")):
+        return _template().copied(folder, environment)
+
+    def copied(
+        self, folder: Path, environment: Mapping[str, str] | None = None
+    ) -> ExchangeProcess:
+        """Copies an exchange that does not run, and the homes of its members."""
+        copy = ExchangeProcess(
+            folder, free_port(), free_port(), dict(environment or {})
+        )
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        for path in folder.glob("**/*.toml"):
             text = path.read_text()
-            for old, new in zip(ports, exchange._ports, strict=True):
+            for old, new in zip(self._ports, copy._ports, strict=True):
                 text = text.replace(f":{old}", f":{new}")
             path.write_text(text)
-        return exchange
+        return copy
 
     @property
     def _ports(self) -> tuple[int, int]:
@@ -91,11 +100,20 @@ class ExchangeProcess:
         """A member's home, by its SPIFFE ID."""
         return Home.open(self.folder / name.rpartition("/")[2])
 
+    def moved_home(self, name: str, port: int) -> Home:
+        """Copies a member's home, as that of a machine that calls another port."""
+        home = Home(self.folder / f"{name.rpartition('/')[2]}-{port}")
+        shutil.copytree(self.home(name).path, home.path)
+        settings = home.settings
+        moved = replace(settings, address=f"127.0.0.1:{port}")
+        (home.path / "member.toml").write_text(moved.format())
+        return home
+
     def start(self) -> None:
         """Starts the process, and waits until its ports answer."""
         self._log = (self.folder / "exchange.log").open("ab")
         self.process = subprocess.Popen(
-            [*self.program, "--config", self.config],
+            [*self.within, *self.program, "--config", self.config],
             stdout=self._log,
             stderr=self._log,
             env=_environment() | self.environment,
@@ -171,11 +189,11 @@ class ExchangeProcess:
 
 
 @cache
-def _template() -> tuple[Path, int, int]:
-    """Makes an exchange that others are copied from; returns it with its ports."""
+def _template() -> ExchangeProcess:
+    """Makes an exchange that others are copied from."""
     folder = Path(tempfile.mkdtemp(prefix="onward-template-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    ports = free_port(), free_port()
+    template = ExchangeProcess(folder, free_port(), free_port())
     command(
         "onward-server",
         "init",
@@ -183,11 +201,11 @@ def _template() -> tuple[Path, int, int]:
         "--trust-domain",
         TRUST_DOMAIN,
         "--listen",
-        f"127.0.0.1:{ports[0]}",
+        f"127.0.0.1:{template.port}",
         "--enrolment-listen",
-        f"127.0.0.1:{ports[1]}",
+        f"127.0.0.1:{template.enrolment_port}",
     )
-    return folder / "exchange", *ports
+    return template
 
 
 def command(*words: str, code: int = 0) -> str:

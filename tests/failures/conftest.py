@@ -1,0 +1,47 @@
+"""What the scenarios have in common."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from tests.support.process import ExchangeProcess
+from tests.support.traffic import UNHURRIED
+
+Found: TypeAlias = Callable[..., ExchangeProcess]
+
+
+@pytest.fixture(scope="session")
+def populated(tmp_path_factory: pytest.TempPathFactory) -> ExchangeProcess:
+    """An exchange with a few members, to be copied: enrolling takes long."""
+    template = ExchangeProcess.found(tmp_path_factory.mktemp("populated"))
+    template.start()
+    asyncio.run(template.populate())
+    template.stop()
+    return template
+
+
+@pytest.fixture
+def found(populated: ExchangeProcess, tmp_path: Path) -> Iterator[Found]:
+    """Makes the exchange of a scenario; ends it with the test."""
+    made = []
+
+    def make(**settings: str) -> ExchangeProcess:
+        made.append(populated.copied(tmp_path, UNHURRIED | settings))
+        return made[0]
+
+    yield make
+    for exchange in made:
+        exchange.kill()
+
+
+@pytest.fixture
+def exchange(found: Found) -> ExchangeProcess:
+    """A running exchange with a few members."""
+    started = found()
+    started.start()
+    return started
