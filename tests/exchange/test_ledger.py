@@ -49,12 +49,20 @@ class FailingStore:
         if fail == "persisted but reported failed":
             raise _broken()
 
-    async def head(self) -> Any:
-        """Returns the head, unless it shall not be readable."""
+    async def checkpoint(self, size: int) -> Any:
+        """Returns a checkpoint, unless it shall not be readable."""
+        self._may_fail()
+        return await self._store.checkpoint(size)
+
+    async def standing(self) -> Any:
+        """Returns how far all is, unless it shall not be readable."""
+        self._may_fail()
+        return await self._store.standing()
+
+    def _may_fail(self) -> None:
         if self.head_fails:
             self.head_fails -= 1
             raise _broken()
-        return await self._store.head()
 
 
 def _broken() -> UnavailableError:

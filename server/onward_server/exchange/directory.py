@@ -19,11 +19,15 @@ class Registration:
 
 
 class Directory:
-    """Present entries by name. Only the ledger changes it, after a commit."""
+    """Present entries by name. Only the ledger changes it, after a commit.
+
+    Attributes:
+        log_index: of the newest change; -1 before the first.
+    """
 
     def __init__(self) -> None:
         self._registrations: dict[str, Registration] = {}
-        self.version = 0
+        self.log_index = -1
 
     def __iter__(self) -> Iterator[MemberEntry]:
         """All present entries, ordered by name."""
@@ -34,7 +38,7 @@ class Directory:
         """Puts entries in force."""
         for registration in registrations:
             self._registrations[registration.entry.name] = registration
-            self.version += 1
+            self.log_index = max(self.log_index, registration.log_index)
 
     def registration(self, name: str) -> Registration | None:
         """Returns a member's registration, or None."""

@@ -119,20 +119,30 @@ class Guard:
                 f"that of {last.successor}. Start the exchange in its folder",
             )
         if size < last.size:
-            raise StateError(
-                Reason.ERROR_REASON_STORAGE_UNAVAILABLE,
-                f"the database has {size} log entries, but {last.size} were signed: it "
-                f"is older than the log, and lacks the entries {size} to "
-                f"{last.size - 1}. Signing on would fork the log. Find a newer copy, "
-                "and put it in place with `onward-server restore`; if there is none, "
-                "begin a successor with `onward-server log succeed`",
-            )
+            raise entries_lost(size, last.size)
         if root_at != last.root:
-            raise StateError(
-                Reason.ERROR_REASON_STORAGE_UNAVAILABLE,
-                "the database has another history than the log that was signed at "
-                f"size {last.size}. It belongs to another log, or was tampered with",
-            )
+            raise another_history(last.size)
+
+
+def entries_lost(size: int, signed: int) -> StateError:
+    """Returns the error for a database that is older than its log."""
+    return StateError(
+        Reason.ERROR_REASON_STORAGE_UNAVAILABLE,
+        f"the database has {size} log entries, but {signed} were signed: it is older "
+        f"than the log, and lacks the entries {size} to {signed - 1}. Signing on would "
+        "fork the log. Find a newer copy, and put it in place with `onward-server "
+        "restore`; if there is none, begin a successor with `onward-server log "
+        "succeed`",
+    )
+
+
+def another_history(signed: int) -> StateError:
+    """Returns the error for a database that contradicts what was signed."""
+    return StateError(
+        Reason.ERROR_REASON_STORAGE_UNAVAILABLE,
+        "the database has another history than the log that was signed at size "
+        f"{signed}. It belongs to another log, or was tampered with",
+    )
 
 
 def read_guard(path: Path) -> SignedHead | None:

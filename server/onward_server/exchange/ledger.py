@@ -21,26 +21,30 @@ the commit counts. If not, the changes fail with ``UNAVAILABLE``, and the same b
 be sent again: every change is idempotent. If not even the head can be read, the
 ledger stays *unsure* and begins each later commit by reading it.
 
-The head advances by compare-and-swap on the size, so two ledgers on one database
-cannot fork the log: the one that lost sees it, reads the head, and fails its changes.
+Several ledgers on one database
+-------------------------------
+Their transactions follow each other, so what :meth:`Writer.load` returns tells whether
+another one was first. Then the ledger catches up inside its own transaction, where
+nothing can move, and plans on from there: no caller notices. Between its commits it
+hears of those of others (:meth:`Store.listen`), and looks each second besides. Only
+the writer's task ever moves the tree. Beneath all of it the head advances by
+compare-and-swap on the size, so that even ledgers that knew nothing of each other could
+not fork the log.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import structlog
 
 from onward.core.checkpoints import Checkpoint
-from onward.core.directory import MemberEntry
 from onward.core.errors import (
-    MalformedError,
     OnwardError,
     QuotaError,
     Reason,
@@ -49,11 +53,15 @@ from onward.core.errors import (
 )
 from onward.core.merkle import leaf_hash
 from onward.core.notes import NoteSigner, sign_note
-from onward.core.tiles import edge_tiles
 from onward.core.tree import Tree
-from onward.v1 import directory_pb2, statement_pb2
+from onward.v1 import statement_pb2
+from onward_server.exchange.catching_up import (
+    read_directory,
+    read_policy,
+    read_tree,
+)
 from onward_server.exchange.clock import Clock, Entropy
-from onward_server.exchange.directory import Directory, Registration
+from onward_server.exchange.directory import Directory
 from onward_server.exchange.draft import Draft, View, Voice
 from onward_server.exchange.guard import Guard
 from onward_server.exchange.hub import Hub
@@ -133,6 +141,16 @@ class _Task(Generic[T]):
     result: asyncio.Future[T]
 
 
+@dataclass(slots=True)
+class _Look:
+    """To see what other processes have committed."""
+
+    result: asyncio.Future[None]
+
+
+_Item: TypeAlias = _Job | _Task[Any] | _Look
+
+
 class Ledger:
     """See the module's story. Make it with :meth:`start`; end it with :meth:`stop`.
 
@@ -163,10 +181,12 @@ class Ledger:
         self._voice = voice
         self._clock = clock
         self._guard = guard
-        self._queue: asyncio.Queue[_Job | _Task[Any] | None] = asyncio.Queue(MAX_QUEUE)
+        self._queue: asyncio.Queue[_Item | None] = asyncio.Queue(MAX_QUEUE)
         self._tree = Tree()
         self._head: CheckpointRow | None = None
         self._unsure = False
+        self._unheard = False
+        self._rumours: list[Collection[str]] = []
         self._stopping = False
         self._recent: OrderedDict[int, Committed] = OrderedDict()
         self._signed: OrderedDict[int, CheckpointRow] = OrderedDict()
@@ -182,12 +202,11 @@ class Ledger:
                 history; or this release cannot use its policy. Nothing may be signed.
             UnavailableError: the database cannot be read.
         """
-        await self._read_head()
         await self._check_guard()
-        await self._read_directory()
-        await self._read_policy()
+        await self._catch_up()
         self._writer_task = asyncio.create_task(self._write(), name="ledger")
-        await self.write(lambda writer: writer.release_lost())
+        self._store.listen(self._hear)
+        await self.release_lost()
 
     async def stop(self) -> None:
         """Finishes what waits in the queue, and stops writing."""
@@ -198,45 +217,10 @@ class Ledger:
             self._writer_task = None
         self._guard.close()
 
-    async def _read_directory(self) -> None:
-        """Takes the members from the database."""
-        members = await self._store.members()
-        rows = await self._store.statements([row.log_index for row in members])
-        digests = {row.log_index: row.digest for row in rows}
-        self.directory.apply(
-            Registration(
-                MemberEntry.from_proto(directory_pb2.Member.FromString(row.entry)),
-                row.log_index,
-                digests[row.log_index],
-            )
-            for row in members
-        )
-
-    async def _read_policy(self) -> None:
-        """Takes the policy in force from the database, if another one is.
-
-        Raises:
-            StateError: POLICY_INVALID: this release cannot use it.
-        """
-        row = await self._store.policy(b"")
-        if row is None or row.log_index == self.in_force.log_index:
-            return
-        (change,) = await self._store.statements([row.log_index])
-        try:
-            policy = DisclosurePolicy.load_logged(json.loads(row.files))
-        except MalformedError as error:
-            raise StateError(
-                error.reason,
-                f"the policy set in force, {row.version}, is none that this release "
-                f"can use: {error.message}. Start the release before, and apply a set "
-                "that suits both",
-            ) from error
-        self.in_force = PolicyInForce(policy, row.log_index, change.digest)
-
     async def _check_guard(self) -> None:
         """Compares the database with what was signed last."""
-        last = self._guard.last()
-        size = self._head.size if self._head else 0
+        last, head = self._guard.last(), await self._store.head()
+        size = head.size if head else 0
         root = None
         if last is not None and 0 < last.size <= size:
             root = (await self.receipts.tree(last.size, ())).root
@@ -268,12 +252,34 @@ class Ledger:
     def release(self, holder: str) -> None:
         """Ends all leases of a stream; nobody waits for it."""
         with suppress(OnwardError):
-            self._put(
-                _Task(
-                    lambda writer: writer.release(holder),
-                    asyncio.get_running_loop().create_future(),
-                )
-            )
+            self._put(_Task(lambda writer: writer.release(holder), _unawaited()))
+
+    async def release_lost(self) -> None:
+        """Ends the leases of streams whose process is gone: a turn."""
+        if await self.write(lambda writer: writer.release_lost()):
+            self.hub.wake_all()
+
+    async def follow(self) -> None:
+        """Looks whether another process has moved the log on: a turn.
+
+        One that did says so itself, and to whom it matters (:meth:`Store.listen`). If
+        nobody has said so until the next turn, anybody may be concerned.
+        """
+        late = self._unheard
+        look = _Look(asyncio.get_running_loop().create_future())
+        self._put(look)
+        await look.result
+        if late and self._unheard:
+            self._unheard = False
+            self.hub.wake_all()
+
+    def _hear(self, members: Collection[str]) -> None:
+        """Takes it that another process has committed something."""
+        self._unheard = False
+        self._rumours.append(members)
+        if len(self._rumours) == 1:
+            with suppress(OnwardError):
+                self._put(_Look(_unawaited()))
 
     @property
     def policy(self) -> DisclosurePolicy:
@@ -315,7 +321,7 @@ class Ledger:
             )
         return self._head
 
-    def _put(self, item: _Job | _Task[Any]) -> None:
+    def _put(self, item: _Item) -> None:
         """Queues work, or refuses it when too much waits."""
         if self._stopping or self._writer_task is None:
             raise UnavailableError(
@@ -366,32 +372,38 @@ class Ledger:
             if work:
                 await self._commit_or_fail(work)
 
-    async def _commit_or_fail(self, work: Sequence[_Job | _Task[Any]]) -> None:
+    async def _commit_or_fail(self, work: Sequence[_Item]) -> None:
         """Commits a group; whatever goes wrong ends as each waiting caller's error."""
+        jobs = [item for item in work if isinstance(item, _Job)]
+        tasks = [item for item in work if isinstance(item, _Task)]
+        looks = [item for item in work if isinstance(item, _Look)]
         try:
-            if self._unsure:
-                await self._read_head()
-            await self._commit(work)
+            if looks or self._unsure:
+                await self._look(looks)
+            if jobs or tasks:
+                await self._commit(jobs, tasks)
+        except StateError as error:  # the database's state: nothing to a caller
+            _log.error("ledger.cannot_go_on", why=error.message)
+            self._fail(work, _cannot_write())
         except OnwardError as error:
             self._fail(work, error)
         except Exception:  # noqa: BLE001 - every caller must get an answer
             _log.exception("ledger.commit_failed", changes=len(work))
-            self._fail(
-                work,
-                UnavailableError(
-                    Reason.ERROR_REASON_STORAGE_UNAVAILABLE,
-                    "the exchange could not write; retry the same call",
-                    retry_after=1.0,
-                ),
-            )
+            self._fail(work, _cannot_write())
 
-    async def _commit(self, work: Sequence[_Job | _Task[Any]]) -> None:
+    async def _look(self, looks: Sequence[_Look]) -> None:
+        """Catches up between commits, and wakes whom it concerns."""
+        unsure = self._unsure
+        moved = await self._catch_up()
+        rumours, self._rumours = self._rumours, []
+        if (unsure and moved) or not all(rumours):
+            self.hub.wake_all()
+        self.hub.wake({member for members in rumours for member in members})
+        for look in looks:
+            _resolve(look.result, None)
+
+    async def _commit(self, jobs: Sequence[_Job], tasks: Sequence[_Task[Any]]) -> None:
         """Plans, writes and commits one group, and answers it."""
-        jobs = [item for item in work if isinstance(item, _Job)]
-        tasks = [item for item in work if isinstance(item, _Task)]
-        needs = Needs()
-        for job in jobs:
-            needs.add(job.change.needs)
         view, tree = None, self._tree
         done: list[tuple[_Task[Any], object]] = []
         try:
@@ -399,9 +411,10 @@ class Ledger:
                 for task in tasks:
                     done.append((task, await task.work(writer)))  # noqa: PERF401
                 if jobs:
-                    view = self._plan(jobs, await writer.load(needs))
+                    view = self._plan(jobs, await self._load(writer, jobs))
                     tree = self._grow(view)
                     if not _is_empty(view):
+                        view.batch.concerned = _concerned(view)
                         await writer.write(view.batch)
         except Exception:
             if not await self._committed_after_all(view):
@@ -410,6 +423,16 @@ class Ledger:
             _resolve(task.result, result)
         if view is not None:
             self._publish(jobs, view, tree)
+
+    async def _load(self, writer: Writer, jobs: Sequence[_Job]) -> Loaded:
+        """Loads what changes need, and catches up if another process was first."""
+        needs = Needs()
+        for job in jobs:
+            needs.add(job.change.needs)
+        loaded = await writer.load(needs)
+        if loaded.head != self._head:
+            await self._catch_up()
+        return loaded
 
     def _plan(self, jobs: Sequence[_Job], loaded: Loaded) -> View:
         """Lets each change plan; one that is refused fails alone."""
@@ -464,7 +487,7 @@ class Ledger:
         self.in_force = view.in_force
         for job in jobs:
             _resolve(job.result, (committed, job.answer))
-        self.hub.wake(_concerned(view))
+        self.hub.wake(view.batch.concerned)
 
     def _move_on(self, tree: Tree, head: CheckpointRow) -> None:
         """Takes a committed head as the present one."""
@@ -487,47 +510,60 @@ class Ledger:
     # ------------------------------------------------------------------ failing
 
     async def _committed_after_all(self, view: View | None) -> bool:
-        """After a failed commit: whether the head is the one that was signed."""
+        """After a failed commit: whether what was signed is in the log."""
         self._unsure = True
         signed = view.batch.checkpoint if view else None
+        if signed is None:
+            return False
         try:
-            head = await self._store.head()
+            found = await self._store.checkpoint(signed.size)
         except Exception:  # noqa: BLE001 - then it stays unsure
             _log.exception("ledger.head_unreadable")
             return False
-        if signed is not None and head is not None and head.note == signed.note:
-            _log.warning("ledger.committed_though_reported_failed", size=head.size)
-            return True
-        await self._read_head()
-        return False
+        if found is None or found.note != signed.note:
+            return False
+        _log.warning("ledger.committed_though_reported_failed", size=signed.size)
+        return True
 
-    async def _read_head(self) -> None:
-        """Takes head and tree from the database, and what else moved with them."""
+    async def _catch_up(self) -> bool:
+        """Takes from the database what has moved; returns whether the log has.
+
+        Until all of it was taken, the ledger is unsure.
+
+        Raises:
+            StateError: the log has not grown from what this process knows, or this
+                release cannot use the policy. Nothing may be signed.
+            UnavailableError: the database cannot be read, or is damaged.
+        """
         self._unsure = True
-        head = await self._store.head()
-        size = head.size if head else 0
-        moved = size != self._tree.size
+        standing = await self._store.standing()
+        head, tree = standing.head, self._tree
+        moved = head != self._head
         if moved:
-            self._tree = Tree.load(size, await self._store.tiles(edge_tiles(size)))
-        if head is not None and self._tree.root != head.root:
-            raise UnavailableError(
-                Reason.ERROR_REASON_STORAGE_UNAVAILABLE,
-                "the stored tiles do not have the root that was signed at size "
-                f"{size}; the database is damaged. Restore a backup; nothing is signed "
-                "until then",
-            )
-        if moved:
-            await self._read_directory()
-            await self._read_policy()
-            self.hub.wake_all()
-        self._head = head
+            tree = await read_tree(self.receipts, head, tree)
+        if standing.directory_index > self.directory.log_index:
+            self.directory.apply(await read_directory(self._store))
+        if standing.policy_index > self.in_force.log_index:
+            self.in_force = await read_policy(self._store, self.in_force)
+        if moved and head is not None:
+            self._move_on(tree, head)
+            self._unheard = not self._rumours
         self._unsure = False
+        return moved
 
     @staticmethod
-    def _fail(work: Sequence[_Job | _Task[Any]], error: OnwardError) -> None:
+    def _fail(work: Sequence[_Item], error: OnwardError) -> None:
         """Fails everything in a group that has no answer yet."""
         for item in work:
             _refuse(item.result, error)
+
+
+def _cannot_write() -> UnavailableError:
+    return UnavailableError(
+        Reason.ERROR_REASON_STORAGE_UNAVAILABLE,
+        "the exchange could not write; retry the same call",
+        retry_after=1.0,
+    )
 
 
 def _is_empty(view: View) -> bool:
@@ -558,6 +594,13 @@ def _concerned(view: View) -> set[str]:
     }
     watchers = {member for member, _, _ in batch.feed}
     return recipients | watchers | set(batch.members)
+
+
+def _unawaited() -> asyncio.Future[Any]:
+    """Returns a future for what nobody waits for."""
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    future.add_done_callback(lambda done: done.exception())
+    return future
 
 
 def _resolve(future: asyncio.Future[T], result: T) -> None:
