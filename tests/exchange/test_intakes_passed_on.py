@@ -200,18 +200,6 @@ async def test_a_referral_that_the_policy_refuses_ends_nothing(staffed: World) -
     assert await row(staffed) == before
 
 
-async def test_a_retraction_does_not_open_an_intake_again(staffed: World) -> None:
-    await staffed.register()
-    sending = await publish(staffed, 1)
-    await staffed.answer(
-        HOTLINE,
-        sending.jws,
-        parse_statement(sending.jws).message.id,
-        retraction=statement_pb2.Retraction(reason=V.RETRACTION_REASON_SENT_IN_ERROR),
-    )
-    assert (await row(staffed)).state == PASSED_ON
-
-
 async def test_50_concurrent_retries_pass_on_once(staffed: World) -> None:
     await staffed.register()
     sending, caller = staffed.referral(intake_numbers=[1]), staffed.caller(HOTLINE)

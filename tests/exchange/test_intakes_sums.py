@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import reduce
 from itertools import count
+from operator import or_
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -25,6 +27,7 @@ from onward.core.errors import OnwardError, UnavailableError
 from onward.core.statements import parse_statement
 from onward.v1 import statement_pb2, vocabulary_pb2
 from onward_server.exchange.clock import to_timestamp
+from onward_server.exchange.receipts import Logged
 from onward_server.storage.contract import WHOLE, IntakeRow, StatementRow
 from tests.support.world import (
     STATE_POLICE,
@@ -93,8 +96,21 @@ class PassOn:
 
 
 @dataclass(frozen=True)
+class Receive:
+    """An agency fetches its last referral, and perhaps confirms that."""
+
+    recipient: str
+    confirms: bool
+
+
+@dataclass(frozen=True)
 class Retract:
     """It retracts its last referral."""
+
+
+@dataclass(frozen=True)
+class Erase:
+    """It has the content of its last referral erased."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +120,9 @@ class Wait:
     hours: int
 
 
-Step: TypeAlias = Register | Withhold | Hold | Repeat | PassOn | Retract | Wait
+Step: TypeAlias = (
+    Register | Withhold | Hold | Repeat | PassOn | Receive | Retract | Erase | Wait
+)
 
 numbers = st.integers(1, 3)
 tips = st.builds(
@@ -136,7 +154,9 @@ steps = st.one_of(
         ),
         st.sampled_from([{}, AT_WISH, MANDATED]),
     ),
+    st.builds(Receive, st.sampled_from(AGENCIES), st.booleans()),
     st.just(Retract()),
+    st.just(Erase()),
     st.builds(Wait, st.sampled_from([1, 2, 25])),
 )
 groups = st.lists(st.tuples(st.integers(0, 1), steps), min_size=1, max_size=4)
@@ -182,16 +202,34 @@ class Stage:
                 )
                 await world.publishing.publish(world.caller(hotline), sending)
                 self.referrals[hotline] = sending.jws
-            case Retract():
+            case Receive() | Retract() | Erase():
                 if hotline in self.referrals:
-                    jws = self.referrals[hotline]
-                    body = statement_pb2.Retraction(
-                        reason=V.RETRACTION_REASON_SENT_IN_ERROR
-                    )
-                    referral_id = parse_statement(jws).message.id
-                    await world.answer(hotline, jws, referral_id, retraction=body)
+                    await self._change(hotline, step, self.referrals[hotline])
             case Withhold() | Hold() | Repeat():
                 await self._decide(hotline, step)
+
+    async def _change(
+        self, hotline: str, step: Receive | Retract | Erase, referral: str
+    ) -> None:
+        """Changes what becomes of a referral."""
+        world, message = self.world, parse_statement(referral).message
+        match step:
+            case Receive(recipient, confirms):
+                parts = world.delivering.content(world.caller(recipient), message.id)
+                *_, handover = [part async for part in parts]
+                if confirms and isinstance(handover, Logged):
+                    body = statement_pb2.Received(
+                        content_digest=message.referral.content_digest,
+                        check=V.CONTENT_CHECK_VERIFIED,
+                    )
+                    jws = handover.jws
+                    await world.answer(recipient, jws, message.id, received=body)
+            case Retract():
+                reason = V.RETRACTION_REASON_SENT_IN_ERROR
+                retraction = statement_pb2.Retraction(reason=reason)
+                await world.answer(hotline, referral, message.id, retraction=retraction)
+            case Erase():
+                await world.erasing.by_publisher(world.caller(hotline), message.id)
 
     async def _decide(self, hotline: str, step: Withhold | Hold | Repeat) -> None:
         """Signs and submits a decision."""
@@ -238,17 +276,37 @@ def decision(
 
 
 @dataclass
+class Sent:
+    """What the log says of a referral, and which tips it passes on."""
+
+    tips: Sequence[Key]
+    reach: intakes.Reach
+    handed_over: bool = False
+    received: bool = False
+
+
+@dataclass
 class Tip:
-    """What the log says of an intake."""
+    """What the log says of an intake, and which referrals pass it on."""
 
     body: statement_pb2.Intake
     state: int = intakes.INITIAL
-    reached: intakes.Reach = NOBODY
+    sent: dict[str, Sent] = field(default_factory=dict)
+
+    def meant(self, event_of: Callable[..., intakes.Event]) -> intakes.Event:
+        """Returns what an event means that changed by which referrals it goes on."""
+        reached = reduce(or_, (sent.reach for sent in self.sent.values()), NOBODY)
+        needed = intakes.mandated(self.body.urgency, self.body.subject_age_group)
+        return event_of(self.state, reached, needed)
 
 
-def replay(rows: Sequence[StatementRow], world: World) -> dict[tuple[str, int], Tip]:
+Key: TypeAlias = tuple[str, int]
+
+
+def replay(rows: Sequence[StatementRow], world: World) -> dict[Key, Tip]:
     """Computes the states of all intakes from the log alone, as an auditor does."""
-    tips: dict[tuple[str, int], Tip] = {}
+    tips: dict[Key, Tip] = {}
+    sent: dict[str, Sent] = {}
     messages = [parse_statement(row.jws).message for row in rows]
     refused = {
         message.previous
@@ -258,15 +316,20 @@ def replay(rows: Sequence[StatementRow], world: World) -> dict[tuple[str, int], 
     for row, message in zip(rows, messages, strict=True):
         if row.digest in refused:
             continue
-        for key, event in events(message, tips, world):
+        changes = (
+            *events(message, tips),
+            *passed_on(message, tips, sent, world),
+            *taken_back(message, tips, sent),
+        )
+        for key, event in changes:
             tips[key].state = intakes.advance(tips[key].state, event)
     return tips
 
 
 def events(
-    message: statement_pb2.Statement, tips: dict[tuple[str, int], Tip], world: World
-) -> Iterator[tuple[tuple[str, int], intakes.Event]]:
-    """Yields what a statement means, and to which intakes."""
+    message: statement_pb2.Statement, tips: dict[Key, Tip]
+) -> Iterator[tuple[Key, intakes.Event]]:
+    """Yields what a statement about an intake means to it."""
     match message.WhichOneof("body"):
         case "intake":
             tips[message.issuer, message.intake.number] = Tip(message.intake)
@@ -283,16 +346,46 @@ def events(
             # Those of earlier lives go on as well.
             if due.kind == V.DEADLINE_KIND_REVIEW and key in tips:
                 yield key, intakes.Event.REVIEW_BREACH
-        case "referral":
-            kinds = [world.parties[name].kind for name in message.referral.recipients]
-            for number in message.referral.intake_numbers:
-                tip = tips[message.issuer, number]
-                tip.reached |= intakes.reach(kinds)
-                needed = intakes.mandated(tip.body.urgency, tip.body.subject_age_group)
-                yield (
-                    (message.issuer, number),
-                    intakes.event_of_referral(tip.state, tip.reached, needed),
-                )
+
+
+def passed_on(
+    message: statement_pb2.Statement,
+    tips: dict[Key, Tip],
+    sent: dict[str, Sent],
+    world: World,
+) -> Iterator[tuple[Key, intakes.Event]]:
+    """Yields what a referral means, and to which intakes."""
+    if message.WhichOneof("body") != "referral":
+        return
+    body = message.referral
+    kinds = [world.parties[name].kind for name in body.recipients]
+    keys = [(message.issuer, number) for number in body.intake_numbers]
+    sent[message.id] = Sent(keys, intakes.reach(kinds))
+    for key in keys:
+        tips[key].sent[message.id] = sent[message.id]
+        yield key, tips[key].meant(intakes.event_of_referral)
+
+
+def taken_back(
+    message: statement_pb2.Statement, tips: dict[Key, Tip], sent: dict[str, Sent]
+) -> Iterator[tuple[Key, intakes.Event]]:
+    """Yields what it means to intakes that nobody has received a referral."""
+    referral = sent.get(message.referral_id)
+    if referral is None:
+        return
+    match message.WhichOneof("body"):
+        case "handover":
+            referral.handed_over = True
+        case "received":
+            referral.received = True
+        case "retraction" if not referral.received:
+            del sent[message.referral_id]
+        case "erasure" if not referral.handed_over:
+            del sent[message.referral_id]
+    if message.referral_id not in sent:
+        for key in referral.tips:
+            del tips[key].sent[message.referral_id]
+            yield key, tips[key].meant(intakes.event_of_taking_back)
 
 
 async def check(stage: Stage) -> None:

@@ -255,6 +255,12 @@ class Story:
         self.intakes[HOTLINE, urgency, v.INTAKE_STATE_OPEN] -= 1
         self.intakes[HOTLINE, urgency, state] += 1
 
+    def reopened(self, intake: Said) -> None:
+        """Keeps the figures: what passed an intake on was taken back unread."""
+        urgency = intake.statement.message.intake.urgency
+        self.intakes[HOTLINE, urgency, v.INTAKE_STATE_PASSED_ON] -= 1
+        self.intakes[HOTLINE, urgency, v.INTAKE_STATE_OPEN] += 1
+
     def end(self) -> Folder:
         """Writes the export."""
         self.scribe.now_ms += 1000

@@ -287,9 +287,11 @@ def test_a_tip_may_repeat_one_that_has_reached_all_who_must_have_it(
 def test_a_tip_may_repeat_a_referral_unless_that_was_taken_back(
     story: Story, *, retracted: bool
 ) -> None:
-    other = story.refer(POLICE, intake=story.register(7))
+    first = story.register(7)
+    other = story.refer(POLICE, intake=first)
     if retracted:
         other.take_back()
+        story.reopened(first)
     imminent = story.register(8, urgency=v.URGENCY_IMMINENT_DANGER)
     body = statement_pb2.Link(
         intake_number=8,

@@ -131,6 +131,7 @@ def test_who_must_have_a_tip(urgency: int, age_group: int, needed: Reach) -> Non
 
 
 OPEN, WITHHELD = State.INTAKE_STATE_OPEN, State.INTAKE_STATE_WITHHELD
+PASSED_ON, DUPLICATE = State.INTAKE_STATE_PASSED_ON, State.INTAKE_STATE_DUPLICATE
 
 
 @pytest.mark.parametrize(
@@ -153,6 +154,26 @@ def test_what_a_referral_means_to_an_intake(
     state: int, reached: Reach, needed: Reach, event: Event
 ) -> None:
     assert intakes.event_of_referral(state, reached, needed) is event
+
+
+@pytest.mark.parametrize(
+    ("state", "left", "needed", "after"),
+    [
+        (PASSED_ON, Reach(0), Reach(0), OPEN),
+        (PASSED_ON, Reach.OTHERS, Reach(0), PASSED_ON),
+        (PASSED_ON, Reach.LAW_ENFORCEMENT, BOTH, OPEN),
+        (PASSED_ON, BOTH, BOTH, PASSED_ON),
+        (OPEN, Reach(0), BOTH, OPEN),
+        (WITHHELD, Reach(0), Reach(0), WITHHELD),
+        # What it is a duplicate of goes its own way.
+        (DUPLICATE, Reach.OTHERS, Reach(0), DUPLICATE),
+    ],
+)
+def test_where_an_intake_stands_when_a_referral_was_taken_back(
+    state: int, left: Reach, needed: Reach, after: int
+) -> None:
+    event = intakes.event_of_taking_back(state, left, needed)
+    assert intakes.advance(state, event) == after
 
 
 # --- the tables beside

@@ -61,7 +61,7 @@ class Event(StrEnum):
     HOLD = "hold"
     DUPLICATE = "link to a duplicate"
     REVIEW_BREACH = "review not made in time"
-    TAKEN_BACK = "referral taken back, and the others do not suffice"
+    TAKEN_BACK = "referral taken back that it rested on"
 
 
 INITIAL = _OPEN

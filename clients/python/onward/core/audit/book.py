@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from onward.core.audit.chains import intake_chain
 from onward.core.audit.facts import (
@@ -17,6 +17,7 @@ from onward.core.audit.facts import (
     ReferralFacts,
     Span,
     is_lost,
+    taken_back,
 )
 from onward.core.audit.steps import INTAKES
 from onward.core.errors import StateError
@@ -27,6 +28,7 @@ from onward.core.intakes import (
     State,
     advance,
     event_of_referral,
+    event_of_taking_back,
     mandated,
     reach,
 )
@@ -47,6 +49,25 @@ _EVENTS: Final = {
     "hold": Event.HOLD,
     "link": Event.DUPLICATE,
 }
+_BY_REACH: Final = {
+    Event.REFERRAL: event_of_referral,
+    Event.TAKEN_BACK: event_of_taking_back,
+}
+"""What says of these events what they mean, by whom the referrals then reach."""
+
+
+class Reached(NamedTuple):
+    """Whom one referral of an intake addressed, and where in the log it did.
+
+    Attributes:
+        accepted: the entry from which on it did.
+        taken_back: the entry that ended that before anybody had received it;
+            :data:`NONE` where there is none.
+    """
+
+    whom: Reach
+    accepted: int
+    taken_back: int
 
 
 @dataclass(slots=True)
@@ -57,10 +78,10 @@ class IntakeRecord:
         facts: the intake.
         state: where it stands, an ``IntakeState``.
         ended: the entry that made it so; :data:`NONE` while nothing has.
-        passed_on: the entry by which all had it that must have it.
+        passed_on: the first entry by which it was passed on.
         standing: the same without the deliveries that ended before they were received;
             :data:`NONE` where those that remain do not suffice.
-        reaches: whom each accepted referral addressed, by the acceptance's entry.
+        reaches: whom its accepted referrals addressed.
         kept: whom the deliveries reach that did not end so.
         withholding: the last one that counts.
         duplicate: the link that ended it as a duplicate.
@@ -74,7 +95,7 @@ class IntakeRecord:
     ended: int = NONE
     passed_on: int = NONE
     standing: int = NONE
-    reaches: list[tuple[int, Reach]] = field(default_factory=list)
+    reaches: list[Reached] = field(default_factory=list)
     kept: Reach = _NOBODY
     withholding: Decision | None = None
     duplicate: Decision | None = None
@@ -94,13 +115,21 @@ class IntakeRecord:
 
     @property
     def taken_back(self) -> bool:
-        """Whether it was passed on, and those who had to have it never received it."""
-        return self.state == State.INTAKE_STATE_PASSED_ON and self.standing == NONE
+        """Whether it was passed on, and those who had to have it never received it.
+
+        Where nobody did, it is open again, and what is decided then is what counts.
+        """
+        passed_on = self.passed_on != NONE and self.standing == NONE
+        return passed_on and self.state in (_PASSED_ON, _OPEN)
 
     def reached(self, at: int) -> Reach:
-        """Returns whom the referrals address that were accepted before an entry."""
-        before = (reached for accepted, reached in self.reaches if accepted < at)
-        return reduce(or_, before, _NOBODY)
+        """Returns whom the referrals address that stand before an entry."""
+        standing = (
+            reached.whom
+            for reached in self.reaches
+            if reached.accepted < at and not NONE < reached.taken_back < at
+        )
+        return reduce(or_, standing, _NOBODY)
 
 
 Book: TypeAlias = Mapping[tuple[str, int], IntakeRecord]
@@ -198,14 +227,12 @@ def _follow(
     undecided = record.state  # where it would stand, had nothing been passed on
     events = sorted(_events(record, answers), key=lambda item: item[0])
     for at, kind, cause in events:
-        event = kind
-        if isinstance(cause, ReferralFacts):
+        if isinstance(cause, ReferralFacts) and kind is Event.REFERRAL:
             _address(record, cause, kind_of)
-            reached = record.reached(at + 1)
-            event = event_of_referral(record.state, reached, record.needed)
             stands = event_of_referral(undecided, record.kept, record.needed)
             if stands is Event.REFERRAL and record.standing == NONE:
                 record.standing = at
+        event = _meant(record, kind, at)
         try:
             after = advance(record.state, event)
         except StateError as error:
@@ -221,13 +248,22 @@ def _follow(
     _close(record, opened, NONE)
 
 
+def _meant(record: IntakeRecord, kind: Event, at: int) -> Event:
+    """Returns what an entry means to an intake where it stands before it."""
+    meant = _BY_REACH.get(kind)
+    if meant is None:
+        return kind
+    return meant(record.state, record.reached(at + 1), record.needed)
+
+
 def _address(record: IntakeRecord, referral: ReferralFacts, kind_of: KindOf) -> None:
     """Notes whom a referral of an intake addresses, and whom it still reaches."""
     at = referral.accepted
     lost = {item.recipient for item in referral.deliveries if is_lost(referral, item)}
     addressed = {name: kind_of(name, at) for name in referral.recipients}
     record.referrals.append(referral.referral_id)
-    record.reaches.append((at, reach(addressed.values())))
+    whom = reach(addressed.values())
+    record.reaches.append(Reached(whom, at, taken_back(referral)))
     record.kept |= reach(kind for name, kind in addressed.items() if name not in lost)
 
 
@@ -236,7 +272,9 @@ def _events(
 ) -> Iterator[tuple[int, Event, ReferralFacts | Decision | None]]:
     """Yields what happened to an intake: where, what, and by which statement."""
     for referral in answers:
-        yield referral.accepted, Event.PART, referral
+        yield referral.accepted, Event.REFERRAL, referral
+        if (at := taken_back(referral)) != NONE:
+            yield at, Event.TAKEN_BACK, referral
     for decision in record.facts.decisions:
         if not decision.rejected:
             yield decision.at, _EVENTS[decision.kind], decision

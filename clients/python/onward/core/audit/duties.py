@@ -207,14 +207,15 @@ def _pass_on(
 ) -> _Due:
     """Returns when a hotline had to decide, by the policy in force there.
 
-    The time runs from when the tip was received, and anew when a review was missed.
+    The time runs from when the tip was received, also of one whose referral was taken
+    back; and anew when a review was missed.
     """
     facts = record.facts
     times = policies.pass_on(span.opened, facts.urgency, facts.jurisdiction)
     if times is None:
         return None
     first = last = facts.received_ms
-    if span.opened != facts.at:
+    if any(remark.at == span.opened for remark in facts.remarks):
         first, last = clock.logged_after(span.opened), clock.logged_before(span.opened)
     due = first + times.breach_ms, last + times.breach_ms
     for decision in facts.decisions:

@@ -233,6 +233,25 @@ def is_lost(referral: ReferralFacts, delivery: DeliveryFacts) -> bool:
     return referral.erased != NONE and received == NONE
 
 
+def taken_back(referral: ReferralFacts) -> int:
+    """Returns the entry by which a referral was taken back; :data:`NONE` if it was not.
+
+    That is its retraction, if none of its recipients had received it by then, or its
+    erasure, if it had gone out to none of them.
+    """
+    retracted, erased = referral.retracted, referral.erased
+    ends = []
+    if retracted != NONE and not any(
+        NONE < item.received < retracted for item in referral.deliveries
+    ):
+        ends.append(retracted)
+    if erased != NONE and not any(
+        NONE < item.handed_over < erased for item in referral.deliveries
+    ):
+        ends.append(erased)
+    return min(ends, default=NONE)
+
+
 def milliseconds(time: Timestamp) -> int:
     """Returns a time in whole milliseconds since 1970, 0 where none is stated."""
     return time.seconds * _MILLISECONDS + time.nanos // _NANOSECONDS

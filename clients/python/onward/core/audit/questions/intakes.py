@@ -115,10 +115,10 @@ def completeness(scope: Scope) -> Answer:
         "{received:tip was|tips were} received: {passed_on:was|were} passed on, "
         "{withheld:was|were} withheld for a stated reason, {duplicates:was a "
         "duplicate|were duplicates}, and {open:is|are} still open. Of those passed "
-        "on, {taken_back:was|were} taken back, or had the content erased, before that "
-        "was received. For {served} of the withheld, "
-        "services were arranged. {again:tip was|tips were} withheld again and again. "
-        "In this time the log gained {entries_gained:entry|entries}, of which "
+        "on or open, {taken_back:was|were} taken back, or had the content erased, "
+        "before that was received. For {served} of the withheld, services were "
+        "arranged. {again:tip was|tips were} withheld again and again. In this time "
+        "the log gained {entries_gained:entry|entries}, of which "
         "{entries_shown:was|were} shown.",
         figures,
         (
