@@ -38,10 +38,12 @@ from onward_server.storage.contract import (
 from onward_server.storage.sqlite import open_sqlite
 
 _ENTRIES_IN_COMMIT: Final = 100
-_REFERRALS_IN_COMMIT: Final = 500
+_REFERRALS_IN_COMMIT: Final = 2_000
 _STATEMENT: Final = 900
 _CONTENT: Final = 1_200
 _PLACE: Final = "US-OH"
+_EVERY_MS: Final = 1_000
+"""Between two referrals of the past."""
 _LATER_MS: Final = 365 * 24 * 3600 * 1000
 """When content of the past is to be erased, and an outcome is due: not in our time."""
 
@@ -66,7 +68,8 @@ async def fill_referrals(folder: Path, referrals: int) -> None:
     """
     config = load(folder / FILE_NAME, {})
     async with _opened(folder) as log:
-        past = _Past(config.exchange.trust_domain, log.now_ms)
+        begin_ms = log.now_ms - referrals * _EVERY_MS
+        past = _Past(config.exchange.trust_domain, begin_ms)
         for begun in range(0, referrals, _REFERRALS_IN_COMMIT):
             number = min(_REFERRALS_IN_COMMIT, referrals - begun)
             await log.append(past.next(log.tree.size, number))
@@ -124,12 +127,11 @@ async def _opened(folder: Path) -> AsyncIterator[_Log]:
 class _Past:
     """Referrals that went from one member to others, one after the other."""
 
-    def __init__(self, domain: str, now_ms: int) -> None:
+    def __init__(self, domain: str, begin_ms: int) -> None:
         agency = f"spiffe://{domain}/agency"
         self._publisher = f"{agency}/hotline"
         self._recipients = (f"{agency}/archive", f"{agency}/desk")
-        self._now_ms = now_ms
-        self._numbers = count()
+        self._moments = enumerate(count(begin_ms, _EVERY_MS))
 
     def next(self, begin: int, referrals: int) -> Batch:
         """Returns the next referrals; their first entry has the index ``begin``."""
@@ -140,49 +142,36 @@ class _Past:
 
     def _add(self, batch: Batch, index: int) -> None:
         """Adds the next referral, with all that was said about it."""
-        number = next(self._numbers)
+        number, now_ms = next(self._moments)
         luck = random.Random(number)  # noqa: S311 - no secret
-        name = new_statement_id(self._now_ms, luck.randbytes(10))
+        name = new_statement_id(now_ms, luck.randbytes(10))
         sealed = luck.randbytes(_CONTENT)
-        entries = list(self._entries(luck, index, name))
+        entries = list(_entries(luck, index, name, now_ms))
         batch.statements += entries
         batch.feed += [
             (self._publisher, Topic.CUSTODY, row.log_index) for row in entries
         ]
         digest = sha256(sealed).digest()
         batch.contents.append((digest, sealed))
-        batch.referrals[name] = self._referral(name, index, entries[0].digest, digest)
+        batch.referrals[name] = self._referral(entries[0], digest)
         recipient = self._recipients[number % len(self._recipients)]
-        batch.deliveries[name, recipient] = self._delivery(name, recipient, index)
+        batch.deliveries[name, recipient] = _delivery(entries[0], recipient)
 
-    def _entries(
-        self, luck: random.Random, index: int, referral_id: str
-    ) -> Iterator[StatementRow]:
-        """Yields what was said about a referral."""
-        for place, kind in enumerate(_STORY, index):
-            jws, now = _noise(luck, place), self._now_ms
-            digest = sha256(jws.encode()).digest()
-            yield StatementRow(
-                place, digest, jws, kind, referral_id, "", now, (_PLACE,)
-            )
-
-    def _referral(
-        self, name: str, index: int, digest: bytes, content_digest: bytes
-    ) -> ReferralRow:
-        """Returns a referral that stands in the log from an index on."""
+    def _referral(self, entry: StatementRow, content_digest: bytes) -> ReferralRow:
+        """Returns the referral that an entry published."""
         return ReferralRow(
-            referral_id=name,
-            digest=digest,
-            log_index=index,
-            answer_index=index + 1,
+            referral_id=entry.referral_id,
+            digest=entry.digest,
+            log_index=entry.log_index,
+            answer_index=entry.log_index + 1,
             rejected=False,
             publisher=self._publisher,
             watchers=(self._publisher,),
             parent_id="",
             urgency=vocabulary_pb2.URGENCY_ROUTINE,
             jurisdiction=_PLACE,
-            accepted_ms=self._now_ms,
-            expire_ms=self._now_ms + _LATER_MS,
+            accepted_ms=entry.logged_ms,
+            expire_ms=entry.logged_ms + _LATER_MS,
             content_digest=content_digest,
             content_size=_CONTENT,
             erased=False,
@@ -192,21 +181,32 @@ class _Past:
             places=(_PLACE,),
         )
 
-    def _delivery(self, name: str, recipient: str, index: int) -> DeliveryRow:
-        """Returns the delivery of that referral: received, and watched over."""
-        return DeliveryRow(
-            referral_id=name,
-            recipient=recipient,
-            state=vocabulary_pb2.DELIVERY_STATE_RECEIVED,
-            state_ms=self._now_ms,
-            urgency=vocabulary_pb2.URGENCY_ROUTINE,
-            order_index=index + 1,
-            waiting=False,
-            attempt=1,
-            outcome_within_ms=_LATER_MS,
-            received_ms=self._now_ms,
-            alarm_ms=self._now_ms + _LATER_MS,
-        )
+
+def _entries(
+    luck: random.Random, index: int, referral_id: str, now_ms: int
+) -> Iterator[StatementRow]:
+    """Yields what was said about a referral, from an index of the log on."""
+    for place, kind in enumerate(_STORY, index):
+        jws = _noise(luck, place)
+        digest = sha256(jws.encode()).digest()
+        yield StatementRow(place, digest, jws, kind, referral_id, "", now_ms, (_PLACE,))
+
+
+def _delivery(entry: StatementRow, recipient: str) -> DeliveryRow:
+    """Returns the delivery of that referral: received, and watched over."""
+    return DeliveryRow(
+        referral_id=entry.referral_id,
+        recipient=recipient,
+        state=vocabulary_pb2.DELIVERY_STATE_RECEIVED,
+        state_ms=entry.logged_ms,
+        urgency=vocabulary_pb2.URGENCY_ROUTINE,
+        order_index=entry.log_index + 1,
+        waiting=False,
+        attempt=1,
+        outcome_within_ms=_LATER_MS,
+        received_ms=entry.logged_ms,
+        alarm_ms=entry.logged_ms + _LATER_MS,
+    )
 
 
 def _entry(index: int) -> StatementRow:

@@ -12,6 +12,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
+from bench.draining import measure_drain
 from bench.figures import Aim, Figure
 from bench.growth import measure_growth, measure_growth_million, measure_log
 from bench.latency import measure_human_ack, measure_latency
@@ -70,6 +71,7 @@ MEASURES: Final[Mapping[str, Measure]] = MappingProxyType(
         "batch": measure_batch,
         "latency": measure_latency,
         "human-ack": measure_human_ack,
+        "drain": measure_drain,
         "growth": measure_growth,
         "growth-million": measure_growth_million,
         "log": measure_log,
@@ -81,7 +83,7 @@ MEASURES: Final[Mapping[str, Measure]] = MappingProxyType(
 )
 """All of them, by the names that the command line takes."""
 
-AT_LENGTH: Final = frozenset({"growth-million", "year", "loaded-year"})
+AT_LENGTH: Final = frozenset({"drain", "growth-million", "year", "loaded-year"})
 """Those that take many minutes, and are made only when they are named."""
 
 

@@ -92,16 +92,21 @@ class Judge:
 
     def _verify(self, reply: referral_pb2.PublishResponse) -> None:
         """Verifies that the exchange accepted a referral, and logged that."""
-        digest = self._logged(reply.referral)
-        self._logged(reply.acceptance)
+        digest = verify_logged(reply.referral, self.policy)
+        verify_logged(reply.acceptance, self.policy)
         statement = parse_statement(reply.acceptance.statement)
         key, _ = self.keys.keys[statement.key_id]
         said = statement.verify(key).message
         if not said.HasField("acceptance") or said.previous != digest:
             raise UnrealError("an answer does not accept the referral that was sent")
 
-    def _logged(self, logged: log_pb2.LoggedStatement) -> bytes:
-        """Verifies a receipt; returns the statement's digest."""
-        digest = parse_statement(logged.statement).digest
-        TlogProof.parse(logged.receipt).verify(digest, self.policy)
-        return digest
+
+def verify_logged(logged: log_pb2.LoggedStatement, policy: Policy) -> bytes:
+    """Verifies a receipt; returns the statement's digest.
+
+    Raises:
+        OnwardError: it does not hold.
+    """
+    digest = parse_statement(logged.statement).digest
+    TlogProof.parse(logged.receipt).verify(digest, policy)
+    return digest
