@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 import aiosql
 import aiosqlite
 
-from onward.core.errors import Reason, UnavailableError
+from onward_server.storage.faults import unavailable
 
 T = TypeVar("T")
 
@@ -30,8 +30,6 @@ BUSY_MS = 5000
 
 _CACHED_STATEMENTS = 256
 """More than there are queries, so that each is compiled once per connection."""
-
-_RETRY_SECONDS = 5.0
 
 _CAUSES = {
     sqlite3.SQLITE_BUSY: "another program has locked it",
@@ -151,10 +149,3 @@ def _cause(error: sqlite3.Error) -> str | None:
     """Returns what of the machine failed, or None."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     return _CAUSES.get(code & 0xFF)
-
-
-def unavailable(message: str) -> UnavailableError:
-    """Returns the error for storage that cannot be used at present."""
-    return UnavailableError(
-        Reason.ERROR_REASON_STORAGE_UNAVAILABLE, message, retry_after=_RETRY_SECONDS
-    )

@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from onward_server.storage.sqlite.connection import unavailable
+from onward_server.storage.faults import unavailable
 
 _PRIVATE = 0o600
 

@@ -10,10 +10,15 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from onward_server.storage.sqlite.connection import HERE, unavailable
+from onward.core.errors import Reason, StateError
+from onward_server.storage.faults import unavailable
+from onward_server.storage.sqlite.connection import HERE
 
 APPLICATION_ID = 0x4F4E5744
 """Marks the file as an exchange's database: ``ONWD``."""
+
+MOVED_ID = 0x4F4E574D
+"""Marks the file of an exchange that goes on in another database: ``ONWM``."""
 
 MIGRATIONS = HERE / "migrations"
 
@@ -47,10 +52,17 @@ def check_version(connection: sqlite3.Connection, latest: int) -> int:
     """Returns the file's version, 0 for an empty file.
 
     Raises:
+        StateError: the exchange goes on in another database.
         UnavailableError: it is another program's file, or of a newer release.
     """
     version = _value(connection, "PRAGMA user_version")
     owner = _value(connection, "PRAGMA application_id")
+    if owner == MOVED_ID:
+        raise StateError(
+            Reason.ERROR_REASON_STATE_FORBIDS,
+            f"the exchange of {_path(connection)} was moved to PostgreSQL, and goes on "
+            "there; name that database as storage.url_file",
+        )
     tables = _value(connection, "SELECT count(*) FROM sqlite_schema")
     if owner != APPLICATION_ID and (tables or version):
         raise unavailable(

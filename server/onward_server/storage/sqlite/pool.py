@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
-from onward_server.storage.sqlite.connection import Connection, unavailable
+from onward_server.storage.faults import unavailable
+from onward_server.storage.sqlite.connection import Connection
 
 T = TypeVar("T")
 

@@ -10,12 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
 from onward.core.errors import MalformedError, UnavailableError
-from onward_server.storage.sqlite.connection import (
-    BUSY_MS,
-    Connection,
-    connect,
-    unavailable,
-)
+from onward_server.storage.faults import unavailable
+from onward_server.storage.sqlite.connection import BUSY_MS, Connection, connect
 from onward_server.storage.sqlite.files import (
     claim_database,
     prepare_copy,

@@ -22,8 +22,9 @@ from onward_server.storage.contract import (
     TokenRow,
     UploadRow,
 )
+from onward_server.storage.faults import unavailable
 from onward_server.storage.sqlite import contents
-from onward_server.storage.sqlite.connection import QUERIES, Connection, unavailable
+from onward_server.storage.sqlite.connection import QUERIES, Connection
 from onward_server.storage.sqlite.rows import (
     pack,
     pack_digests,
