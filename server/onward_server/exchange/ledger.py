@@ -266,12 +266,26 @@ class Ledger:
         nobody has said so until the next turn, anybody may be concerned.
         """
         late = self._unheard
-        look = _Look(asyncio.get_running_loop().create_future())
-        self._put(look)
-        await look.result
+        await self._looked()
         if late and self._unheard:
             self._unheard = False
             self.hub.wake_all()
+
+    async def reach(self, size: int) -> CheckpointRow:
+        """Returns the newest head, after a look if it is smaller than this size.
+
+        For whoever has read, from the database or from another process, of an entry
+        that this process may not have heard of yet.
+        """
+        if self._present().size < size:
+            await self._looked()
+        return self._present()
+
+    async def _looked(self) -> None:
+        """Has the writer look at what other processes have committed."""
+        look = _Look(asyncio.get_running_loop().create_future())
+        self._put(look)
+        await look.result
 
     def _hear(self, members: Collection[str]) -> None:
         """Takes it that another process has committed something."""

@@ -73,11 +73,12 @@ class LogReader:
     async def _entry(self, digest: bytes) -> StatementRow:
         """Returns an entry that the newest checkpoint covers."""
         row = await self._store.find_statement(digest)
-        if row is None or row.log_index >= self._ledger.head().size:
+        if row is None:
             raise UnknownError(
                 Reason.ERROR_REASON_ENTRY_UNKNOWN,
                 "the log has no entry with this digest",
             )
+        await self._ledger.reach(row.log_index + 1)
         return row
 
     async def consistency(self, first: int, second: int) -> list[bytes]:
@@ -94,7 +95,7 @@ class LogReader:
         Raises:
             RangeError: ``LOG_RANGE``: ``first`` is past the log's end.
         """
-        size = self._ledger.head().size
+        size = (await self._ledger.reach(first)).size
         if not 0 <= first <= size:
             raise RangeError(
                 Reason.ERROR_REASON_LOG_RANGE,
@@ -116,6 +117,6 @@ class LogReader:
         Raises:
             RangeError: ``LOG_RANGE``: the log has not so many entries.
         """
-        size = self._ledger.head().size
         async with self._turns:
+            size = (await self._ledger.reach(path.least_size)).size
             return await read_tile(self._store, size, path)

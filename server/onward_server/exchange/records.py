@@ -133,7 +133,6 @@ class Records:
                 ),
                 family,
             )
-        head = self._ledger.head()
         chain = [
             entry
             for member in family
@@ -141,13 +140,10 @@ class Records:
                 caller, member, await self._store.chain(member.referral_id)
             )
         ]
-        chain = [entry for entry in chain if entry.log_index < head.size]
         chain.sort(key=lambda entry: entry.log_index)
-        directory = [
-            entry
-            for entry in await self._directory_of(chain)
-            if entry.log_index < head.size
-        ]
+        directory = await self._directory_of(chain)
+        last = max(entry.log_index for entry in (*chain, *directory))
+        await self._ledger.reach(last + 1)
         sees_all = caller.name in row.watchers or _AUDITOR in caller.entry.roles
         recipient = "" if sees_all else caller.name
         return await self._assemble(referral_id, chain, directory, recipient)

@@ -294,10 +294,9 @@ class Registry:
         return logged
 
     async def _history(self, kind: str, subject: str) -> list[Logged]:
-        head = self._ledger.head()
         rows = await self._store.history(kind, subject)
-        known = [row for row in rows if row.log_index < head.size]
-        return await self._ledger.receipts.up_to(known, head)
+        head = await self._ledger.reach(rows[-1].log_index + 1 if rows else 0)
+        return await self._ledger.receipts.up_to(rows, head)
 
     def _registration(self, name: str) -> Registration:
         found = self._ledger.directory.registration(name)

@@ -155,6 +155,12 @@ class TilePath:
             raise MalformedError("the path of a tile is not in its one spelling")
         return parsed
 
+    @property
+    def least_size(self) -> int:
+        """The number of entries of the smallest log that has it."""
+        level, index = self.tile
+        return (index * TILE_WIDTH + self.width) << (TILE_HEIGHT * level)
+
     def format(self) -> str:
         """Return the path.
 
