@@ -1,9 +1,9 @@
 """``python -m bench.drainer HOME ADDRESS COUNT PARTS``: a recipient that comes back.
 
-It takes what waited. It is a process of its own, as an agency's machine is, and does with each delivery what
-a machine must: it signs a ``Received``, and has it logged. As soon as it has taken so
-many, it prints when it began and when each part was done, as JSON; the clock is that of
-the whole machine.
+It takes what waited, in a process of its own, as an agency's machine does, and does
+with each delivery what a machine must: it signs a ``Received``, and has it logged. As
+soon as it has taken so many, it prints when it began and when each part was done, as
+JSON; the clock is that of the whole machine.
 """
 
 from __future__ import annotations

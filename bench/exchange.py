@@ -16,6 +16,7 @@ from onward.client import Client
 from onward.enroll import enroll
 from onward.home import Home
 from onward.v1 import directory_pb2, vocabulary_pb2
+from onward_server.config import FILE_NAME, load
 
 TRUST_DOMAIN: Final = "bench.example"
 SERVE: Final = (BIN / "onward-server", "serve")
@@ -50,17 +51,27 @@ class Exchange:
 
     Attributes:
         server: its process.
-        tls: the folder of its TLS files.
+        folder: where ``init`` made it.
         hotline: the home of a member that publishes.
         archive: the home of a recipient that takes nothing: all waits for it.
         desk: the home of a recipient.
     """
 
     server: Server
-    tls: Path
+    folder: Path
     hotline: Home
     archive: Home
     desk: Home
+
+    @property
+    def tls(self) -> Path:
+        """The folder of its TLS files."""
+        return self.folder / "tls"
+
+    @property
+    def database(self) -> Path:
+        """The file of its SQLite database."""
+        return load(self.folder / FILE_NAME, {}).storage.database_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +105,11 @@ async def open_exchange(
     _init(data, address)
     await fill_log(data, past.entries)
     await fill_referrals(data, past.referrals)
-    command = (*serve, "--config", data / "exchange.toml")
+    command = (*serve, "--config", data / FILE_NAME)
     with serving(command, address, folder / "exchange.log", _ENVIRONMENT) as server:
         async with Client.open(data / "operator") as operator:
             homes = [await _join(operator, folder, *member) for member in _MEMBERS]
-        yield Exchange(server, data / "tls", *homes)
+        yield Exchange(server, data, *homes)
 
 
 def _init(data: Path, address: str) -> None:

@@ -12,6 +12,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
+from bench.database import measure_database
 from bench.draining import measure_drain
 from bench.figures import Aim, Figure
 from bench.growth import measure_growth, measure_growth_million, measure_log
@@ -77,6 +78,7 @@ MEASURES: Final[Mapping[str, Measure]] = MappingProxyType(
         "log": measure_log,
         "verify": measure_verify,
         "floor": measure_floor,
+        "database": measure_database,
         "year": measure_year,
         "loaded-year": measure_loaded,
     }
