@@ -249,6 +249,15 @@ async def test_a_time_that_cannot_be_right_is_refused(world: World) -> None:
         assert refused.value.reason_name == "TIME_IMPLAUSIBLE"
 
 
+async def test_a_clock_that_was_ahead_for_a_moment_keeps_nobody_silent(
+    world: World,
+) -> None:
+    world.clock.advance(3600)
+    await world.publishing.publish(world.caller(HOTLINE), world.referral())
+    world.clock.advance(-3600)
+    await world.publishing.publish(world.caller(HOTLINE), world.referral())
+
+
 async def test_a_revoked_key_signs_nothing_more(world: World) -> None:
     sending = world.referral()
     member = world.parties[HOTLINE].entry(world.clock.ms)
