@@ -23,12 +23,12 @@ from onward.v1 import (
     referral_pb2_grpc,
     vocabulary_pb2,
 )
+from tests.support.clock import Clock
 from tests.support.process import HOTLINE, POLICE, TRUST_DOMAIN, ExchangeProcess
 
 SHERIFF = f"spiffe://{TRUST_DOMAIN}/agency/franklin-county-sheriff"
 REFERRALS = 500
 DELIVERIES = 2 * REFERRALS
-HOURS_MS = 3_600_000
 LEAST_KILLS = 3
 PATIENCE = 60.0
 
@@ -41,20 +41,6 @@ SETTINGS = {
 }
 
 
-class Clock:
-    """The clock of an exchange that is a test."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        self.set(0)
-
-    def set(self, hours: int) -> None:
-        """Sets it so many hours ahead."""
-        fresh = self.file.with_suffix(".new")
-        fresh.write_text(str(hours * HOURS_MS), "ascii")
-        fresh.replace(self.file)
-
-
 @pytest.fixture
 def clock(tmp_path: Path) -> Clock:
     """A clock at the right time."""
@@ -64,8 +50,7 @@ def clock(tmp_path: Path) -> Clock:
 @pytest.fixture
 def exchange(tmp_path: Path, clock: Clock) -> Iterator[ExchangeProcess]:
     """An exchange whose clock can be set."""
-    environment = SETTINGS | {"ONWARD__TEST__CLOCK": str(clock.file)}
-    started = ExchangeProcess.found(tmp_path, environment)
+    started = ExchangeProcess.found(tmp_path, SETTINGS | clock.settings)
     started.start()
     yield started
     started.kill()

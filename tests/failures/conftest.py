@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -27,11 +27,11 @@ def populated(tmp_path_factory: pytest.TempPathFactory) -> ExchangeProcess:
 
 @pytest.fixture
 def found(populated: ExchangeProcess, tmp_path: Path) -> Iterator[Found]:
-    """Makes the exchange of a scenario; ends it with the test."""
+    """Makes the exchange of a scenario with these settings; ends it with the test."""
     made = []
 
-    def make(**settings: str) -> ExchangeProcess:
-        made.append(populated.copied(tmp_path, UNHURRIED | settings))
+    def make(settings: Mapping[str, str] = UNHURRIED) -> ExchangeProcess:
+        made.append(populated.copied(tmp_path / "exchange", settings))
         return made[0]
 
     yield make

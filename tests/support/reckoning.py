@@ -65,6 +65,7 @@ async def reckon(exchange: ExchangeProcess, traffic: Traffic) -> Seen:
         "handed over again": handovers - len(kinds),
         "receipts that hold in the final log": len(told),
         "entries of the final log, all sound": len(digests),
+        "breaches logged": sum(kind["breach"] for kind in kinds.values()),
         "calls that the SDK gave up and members made again": traffic.given_up,
         "longest wait for an answer, s": round(max(traffic.waits), 2),
     }

@@ -42,6 +42,10 @@ REPEATED: Final = (
     "Calls that fail since the exchange cannot be reached, or is busy, are repeated by "
     "the SDK with the same bytes until their deadline; streams are opened again."
 )
+LEASED: Final = (
+    "A delivery is leased to one stream, so several desks share the work; what was not "
+    "received when the stream or the lease ends is given out again."
+)
 
 
 def scenario(title: str, *, promised: Sequence[str], done: str) -> pytest.MarkDecorator:

@@ -17,7 +17,12 @@ from typing import Final, TypeVar
 
 from onward._clock import Clock, system_clock
 from onward.client import Client, Incoming, Logged, PreparedReferral, Published
-from onward.core.errors import UnavailableError, UnknownError
+from onward.core.errors import (
+    OnwardError,
+    Reason,
+    UnavailableError,
+    UnknownError,
+)
 from onward.home import Home
 from onward.testing import sample_tip
 from onward.v1 import vocabulary_pb2
@@ -25,6 +30,9 @@ from tests.support.process import POLICE
 
 PATIENCE: Final = 60.0
 """Seconds after which a scenario fails that should have ended long before."""
+
+_PAUSE: Final = 0.1
+"""Seconds between two calls that are refused for the moment."""
 
 UNHURRIED: Final = {
     f"ONWARD__QUOTAS__{resource}_{kind}": "1000000"
@@ -42,31 +50,43 @@ class Traffic:
 
     Attributes:
         hotline: publishes.
+        passing: reasons for which the exchange refuses until the failure is over.
         sent: what was signed and sent at least once, by referral id.
         accepted: what the exchange said of it, verified by the SDK.
         stored: how often a desk was given each referral.
         confirmed: the ``Received`` statements of the desks, by referral id.
         given_up: calls that the SDK gave up, and that were made again.
+        refused: calls that were refused for one of these reasons, and made again.
         unanswered: what had no answer when publishing ended.
         known: how many of these the exchange had accepted all the same.
         waits: seconds from the first try of each referral to its answer.
     """
 
     hotline: Client
+    _police: Home
+    _tasks: asyncio.TaskGroup
+    _clients: AsyncExitStack
+    _clock: Clock
+    passing: frozenset[Reason.ValueType] = frozenset()
     sent: dict[str, PreparedReferral] = field(default_factory=dict)
     accepted: dict[str, Published] = field(default_factory=dict)
     stored: Counter[str] = field(default_factory=Counter)
     confirmed: dict[str, Logged] = field(default_factory=dict)
     given_up: int = 0
+    refused: int = 0
     unanswered: int = 0
     known: int = 0
     waits: list[float] = field(default_factory=list)
+    _publishing: list[asyncio.Task[None]] = field(default_factory=list)
+    _receiving: list[asyncio.Task[None]] = field(default_factory=list)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def publish(self) -> None:
-        """Publishes one referral, however often that must be tried."""
-        prepared = await self.insist(lambda: prepare(self.hotline))
-        self.sent[prepared.referral_id] = prepared
+        """Publishes one new referral."""
+        await self.send(await self.prepare())
+
+    async def send(self, prepared: PreparedReferral) -> None:
+        """Publishes a referral, however often that must be tried."""
         begun = time.monotonic()
         self.accepted[prepared.referral_id] = await self.insist(
             lambda: self.hotline.publish_prepared(prepared)
@@ -74,23 +94,53 @@ class Traffic:
         self.waits.append(time.monotonic() - begun)
         self._news.set()
 
-    async def publish_on(self) -> None:
-        """Publishes until it is cancelled; what is under way is not answered then."""
-        while True:
-            await self.publish()
+    async def prepare(self) -> PreparedReferral:
+        """Signs and seals a referral, and sends nothing; it counts as sent."""
+        prepared = await self.insist(
+            lambda: self.hotline.prepare_referral(
+                sample_tip(),
+                recipients=[POLICE],
+                urgency=vocabulary_pb2.URGENCY_ROUTINE,
+                jurisdiction="US-OH",
+                basis=vocabulary_pb2.DISCLOSURE_BASIS_THIRD_PARTY_TIP,
+                subject_age_group=vocabulary_pb2.AGE_GROUP_ADULT,
+            )
+        )
+        self.sent[prepared.referral_id] = prepared
+        return prepared
 
-    async def receive_on(self, desk: Client) -> None:
-        """Receives until it is cancelled."""
-        while True:
-            await self.insist(lambda: self._receive(desk))
+    def begin(self, callers: int) -> None:
+        """Has so many more callers publish one referral after the other."""
+        tasks = [self._tasks.create_task(self._publish_on()) for _ in range(callers)]
+        self._publishing += tasks
+
+    async def staff(self, desks: int) -> None:
+        """Has so many more desks receive, each over a connection of its own."""
+        for _ in range(desks):
+            opening = Client.open(self._police, clock=self._clock)
+            desk = await self._clients.enter_async_context(opening)
+            self._receiving.append(self._tasks.create_task(self._receive_on(desk)))
+
+    async def end(self) -> None:
+        """Ends publishing, and receiving once all is settled."""
+        for task in self._publishing:
+            task.cancel()
+        await self.settled()
+        for task in self._receiving:
+            task.cancel()
 
     async def insist(self, attempt: Callable[[], Awaitable[Value]]) -> Value:
-        """Makes a call again whenever the exchange could not be reached in time."""
+        """Makes a call again when it was not answered, or refused for the moment."""
         while True:
             try:
                 return await attempt()
             except UnavailableError:
                 self.given_up += 1
+            except OnwardError as error:
+                if error.reason not in self.passing:
+                    raise
+                self.refused += 1
+                await asyncio.sleep(_PAUSE)
 
     async def recovered(self) -> float:
         """Waits for an answer and a confirmation; returns how many seconds it took."""
@@ -128,6 +178,16 @@ class Traffic:
             lambda: self.hotline.publish_prepared(prepared)
         )
 
+    async def _publish_on(self) -> None:
+        """Publishes until it is cancelled; what is under way is not answered then."""
+        while True:
+            await self.publish()
+
+    async def _receive_on(self, desk: Client) -> None:
+        """Receives until it is cancelled."""
+        while True:
+            await self.insist(lambda: self._receive(desk))
+
     async def _receive(self, desk: Client) -> None:
         """Receives as one who connects anew."""
         async for item in desk.receive(confirm=False):
@@ -137,22 +197,6 @@ class Traffic:
             self._news.set()
 
 
-async def prepare(
-    hotline: Client,
-    urgency: vocabulary_pb2.Urgency.ValueType = vocabulary_pb2.URGENCY_ROUTINE,
-    recipient: str = POLICE,
-) -> PreparedReferral:
-    """Signs and seals a referral, and sends nothing."""
-    return await hotline.prepare_referral(
-        sample_tip(),
-        recipients=[recipient],
-        urgency=urgency,
-        jurisdiction="US-OH",
-        basis=vocabulary_pb2.DISCLOSURE_BASIS_THIRD_PARTY_TIP,
-        subject_age_group=vocabulary_pb2.AGE_GROUP_ADULT,
-    )
-
-
 @asynccontextmanager
 async def open_traffic(
     hotline: Home,
@@ -160,34 +204,21 @@ async def open_traffic(
     *,
     callers: int = 4,
     desks: int = 2,
-    deadline: float = 30.0,
     clock: Clock = system_clock,
 ) -> AsyncIterator[Traffic]:
-    """Publishes and receives while the block runs, and until all of it is settled.
+    """Publishes and receives while the block runs, and then until all is settled.
 
     Args:
         hotline: the publisher's home.
         police: the home that the desks share.
         callers: how many publish at once.
         desks: how many receive, each over a connection of its own.
-        deadline: of each call of the SDK, in seconds.
         clock: the members' clock.
     """
     async with AsyncExitStack() as clients, asyncio.TaskGroup() as tasks:
-
-        async def client(home: Home) -> Client:
-            opened = Client.open(home, deadline=deadline, clock=clock)
-            return await clients.enter_async_context(opened)
-
-        traffic = Traffic(await client(hotline))
-        receiving = [
-            tasks.create_task(traffic.receive_on(await client(police)))
-            for _ in range(desks)
-        ]
-        publishing = [tasks.create_task(traffic.publish_on()) for _ in range(callers)]
+        publisher = await clients.enter_async_context(Client.open(hotline, clock=clock))
+        traffic = Traffic(publisher, police, tasks, clients, clock)
+        traffic.begin(callers)
+        await traffic.staff(desks)
         yield traffic
-        for task in publishing:
-            task.cancel()
-        await traffic.settled()
-        for task in receiving:
-            task.cancel()
+        await traffic.end()
