@@ -6,13 +6,19 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from onward._files import make_private_dir, write_atomically
 from onward.core.errors import MalformedError
 from onward_server.bootstrap import OPERATOR_HOME
 from onward_server.config import FILE_NAME, Config
+from onward_server.databases import open_store, require_file
 from onward_server.material import read_file
-from onward_server.storage.sqlite import open_sqlite
+
+_BY_THE_SERVER: Final = (
+    "Archive it continuously by the server's own means (point-in-time recovery), and "
+    "copy this folder without guard/; docs/how-to/replicas.md says how"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +53,12 @@ async def back_up(
 
     Raises:
         MalformedError: the folder exists, or a file cannot be read.
+        StateError: the database is on a server.
         UnavailableError: the database cannot be read, or the folder not be written.
     """
+    require_file(config, _BY_THE_SERVER)
     _make_new(target)
-    store = await open_sqlite(
-        str(config.storage.database_file), readers=1, read_only=True
-    )
+    store = await open_store(config, beside=True)
     try:
         database = target / place_in_backup(config, config.storage.database_file)
         make_private_dir(database.parent)

@@ -5,7 +5,7 @@ What it makes, in a folder that only its owner may enter::
     exchange.toml          the configuration, with a comment on every value
     tls/                   the certificate authority, and the exchange's certificate
     keys/                  the statement key, and the log's key
-    db/                    the database, its log begun
+    db/                    the database, its log begun; not where it is on a server
     guard/head             the restore guard; not for backups
     operator/              the first operator's home, as the SDK keeps one
 
@@ -37,6 +37,7 @@ from onward.home import Home
 from onward.v1 import directory_pb2, vocabulary_pb2
 from onward_server import config_pages, settings
 from onward_server.config import FILE_NAME, Config, make
+from onward_server.databases import describe, is_server, open_store
 from onward_server.exchange.authority import (
     CertificateAuthority,
     make_request,
@@ -54,8 +55,8 @@ from onward_server.exchange.policies import Policies
 from onward_server.exchange.registry import Registry
 from onward_server.material import Material, load_material, make_issuing
 from onward_server.renewal import home_settings, renew_server_certificate
+from onward_server.replicas import facts, join_alone
 from onward_server.storage.contract import Store
-from onward_server.storage.sqlite import open_sqlite
 
 OPERATOR_HOME: Final = "operator"
 
@@ -77,6 +78,8 @@ class Founding:
         algorithm: of the exchange's statement key.
         origin: the log's origin, if it is not to be ``<trust_domain>/log``.
         test_clock: the file that sets the clock, for demonstrations; see ``Test``.
+        database_url_file: the file with the URL of a database on a server; empty for
+            one in the folder.
     """
 
     directory: Path
@@ -89,6 +92,7 @@ class Founding:
     algorithm: str = DEFAULT_ALGORITHM
     origin: str = ""
     test_clock: str = ""
+    database_url_file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,7 @@ async def found(founding: Founding, clock: Clock | None, entropy: Entropy) -> Fo
         material = load_material(config)
         issuing = make_issuing(config, material, entropy)
         async with open_ledger(config, material, clock, entropy) as (store, ledger):
+            await _check_empty(config, store)
             vkey = material.log_signer.vkey.format()
             await ledger.apply(GenesisChange(material.statement_key.public, vkey))
             await Policies(ledger, store).begin()
@@ -164,8 +169,9 @@ async def open_ledger(
         UnavailableError: the exchange runs, or its database cannot be written, or is
             older than its log.
     """
-    store = await open_sqlite(str(config.storage.database_file))
+    store = await open_store(config)
     try:
+        await join_alone(store, facts(config, material))
         voice = Voice(str(config.name), material.statement_key, entropy)
         guard = Guard(config.storage.guard_file)
         ledger = Ledger(store, material.log_signer, voice, clock, guard)
@@ -184,8 +190,12 @@ def _chosen(founding: Founding) -> dict[str, dict[str, object]]:
     test: dict[str, object] = {}
     if founding.test_clock:
         test["clock"] = str(Path(founding.test_clock).absolute())
+    storage: dict[str, object] = {}
+    if founding.database_url_file:
+        storage["url_file"] = str(Path(founding.database_url_file).absolute())
     return {
         "exchange": {name: value for name, value in exchange.items() if value},
+        "storage": storage,
         "api": {"listen": founding.listen, "server_name": founding.server_name},
         "enrolment": {"listen": founding.enrolment_listen},
         "test": test,
@@ -209,6 +219,16 @@ def _check_free(directory: Path) -> None:
         )
 
 
+async def _check_empty(config: Config, store: Store) -> None:
+    """Refuses a database with a log of another exchange, or of an earlier attempt."""
+    if await store.head() is not None:
+        raise ConflictError(
+            Reason.ERROR_REASON_STATE_FORBIDS,
+            f"{describe(config)} holds a log already; name an empty database. For "
+            "another replica of that exchange, copy its folder instead",
+        )
+
+
 def _remove(directory: Path) -> None:
     """Removes what a failed attempt has made."""
     for name in _MADE:
@@ -221,12 +241,13 @@ def _remove(directory: Path) -> None:
 
 def _make_keys(config: Config, founding: Founding, clock: Clock) -> None:
     """Makes the folders, the authority, the certificate and the keys."""
-    files = (
+    files = [
         config.tls.ca_certificate_file,
         config.keys.log_key_file,
-        config.storage.database_file,
         config.storage.guard_file,
-    )
+    ]
+    if not is_server(config):
+        files.append(config.storage.database_file)
     for path in files:
         make_private_dir(path.parent)
     now = to_datetime(clock.now_ms())

@@ -18,6 +18,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -42,6 +43,9 @@ OptionalAddress: TypeAlias = Annotated[
 ]
 OptionalPath: TypeAlias = Path | None
 OptionalUrl: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^(https?://\S+)?$")]
+DatabaseUrl: TypeAlias = Annotated[
+    str, msgspec.Meta(pattern=r"^(postgres(ql)?://\S+)?$")
+]
 T = TypeVar("T", bound="Section")
 TrustDomain: TypeAlias = Annotated[
     str, msgspec.Meta(pattern=r"^[a-z0-9._-]+$", max_length=255)
@@ -151,10 +155,19 @@ class Keys(Section, frozen=True):
 
 
 class Storage(Section, frozen=True):
-    """The database."""
+    """The database: a file of SQLite, or a PostgreSQL server for several replicas."""
 
     database_file: Path = Path("db/exchange.sqlite")
-    """The SQLite database. On a local disk: never on a network file system."""
+    """The SQLite database. On a local disk: never on a network file system. Not looked
+    at where `url` or `url_file` names a server."""
+
+    url: DatabaseUrl = ""
+    """The PostgreSQL database, such as
+    `postgresql://onward@db.example.org/onward?sslmode=verify-full`. A URL with a
+    password belongs into `url_file`. Empty: SQLite."""
+
+    url_file: OptionalPath = None
+    """A file with such a URL, password and all. Empty: SQLite, or `url`."""
 
     guard_file: Path = Path("guard/head")
     """The last signed size and root. Keep it out of every backup and off the
@@ -550,6 +563,7 @@ def _complete(config: Config, base: Path) -> Config:
     _check_web(config.web)
     _check_witness(config)
     _check_timestamps(config.timestamps)
+    _check_storage(config.storage)
     api, enrolment = config.api, config.enrolment
     host = api.server_name
     completed = msgspec.structs.replace(
@@ -601,6 +615,28 @@ def _check_test(config: Config) -> None:
             f"{config.exchange.trust_domain}; remove the value",
             field="test.clock",
         )
+
+
+def _check_storage(storage: Storage) -> None:
+    """Refuses a password where others read it, and two databases."""
+    if storage.url and storage.url_file:
+        raise MalformedError(
+            "storage.url and storage.url_file: name the database in one of them",
+            field="storage.url",
+        )
+    if has_password(storage.url):
+        raise MalformedError(
+            "storage.url: a password does not belong here; write the URL into a file "
+            "that only the exchange's user may read, and name it in storage.url_file",
+            field="storage.url",
+        )
+
+
+def has_password(url: str) -> bool:
+    """Says whether the URL of a database holds a password."""
+    authority, _, query = url.partition("://")[2].partition("?")
+    user = authority.rpartition("@")[0]
+    return ":" in user or "password" in dict(parse_qsl(query))
 
 
 def _check_web(web: Web) -> None:

@@ -38,6 +38,7 @@ from onward.core.errors import (
 from onward.core.notes import Vkey
 from onward_server.backup import place_in_backup
 from onward_server.config import Config
+from onward_server.databases import require_file
 from onward_server.exchange.guard import read_guard
 from onward_server.exchange.receipts import Receipts
 from onward_server.log_check import LogCheck, check_log
@@ -111,7 +112,13 @@ def database_of(config: Config, copy: Path) -> Path:
 
     Raises:
         MalformedError: there is none.
+        StateError: the exchange's database is on a server.
     """
+    require_file(
+        config,
+        "Restore it by the server's own means, and look at it with `onward-server log "
+        "verify` before you start the exchange; docs/how-to/replicas.md says how",
+    )
     database = config.storage.database_file
     found = copy / place_in_backup(config, database) if copy.is_dir() else copy
     if not found.is_file():
@@ -177,10 +184,11 @@ async def restore(
 
     Raises:
         MalformedError: there is no such copy, or a source cannot be read.
+        StateError: the exchange's database is on a server.
         UnavailableError: the exchange runs, or a file cannot be written.
     """
-    target = config.storage.database_file
     source = database_of(config, copy)
+    target = config.storage.database_file
     make_private_dir(target.parent)
     make_private_dir(config.storage.guard_file.parent)
     lock = claim_database(str(target))

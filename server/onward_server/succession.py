@@ -36,6 +36,7 @@ from onward_server import config_pages
 from onward_server.backup import back_up
 from onward_server.bootstrap import OPERATOR_HOME, make_log_keys, open_ledger
 from onward_server.config import FILE_NAME, Config, Section, make
+from onward_server.databases import open_store, require_file
 from onward_server.exchange.clock import Clock, Entropy
 from onward_server.exchange.draft import Voice
 from onward_server.exchange.genesis import SuccessionChange
@@ -121,13 +122,18 @@ async def succeed(
     Raises:
         MalformedError: the folder exists, or a value or file cannot be used.
         StateError: entries are lost, and ``without_lost`` was not said; or the database
-            is not of the log that was signed.
+            is not of the log that was signed, or is on a server.
         UnavailableError: the exchange runs, or a file cannot be written.
     """
     check_finished(config)
+    require_file(
+        config,
+        "A log on a server goes on from its newest copy there: recover the server to "
+        "the last moment that its archive has",
+    )
     _check_origin(config, succession.origin)
     values = _values(config_file, succession.origin)
-    store = await open_sqlite(str(config.storage.database_file))
+    store = await open_store(config)
     try:
         last, carried = await _last(config, store, succession)
         predecessor = statement_pb2.Predecessor(

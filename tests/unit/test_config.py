@@ -5,8 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from onward.core.errors import MalformedError
-from onward_server import config_pages, settings
+from onward.core.errors import MalformedError, StateError
+from onward_server import config_pages, databases, settings
 from onward_server.config import Config, load
 from onward_server.exchange.clock import SystemClock
 from onward_server.material import load_authorities
@@ -205,3 +205,49 @@ def test_certificates_of_authorities_must_be_readable(
     (tmp_path / "tsa/root.pem").write_text(content, encoding="latin-1")
     with pytest.raises(MalformedError, match=r"root\.pem"):
         load_authorities(config.timestamps)
+
+
+def test_the_database_is_a_file_unless_a_server_is_named(tmp_path: Path) -> None:
+    assert not databases.is_server(loaded(tmp_path, MINIMAL))
+    (tmp_path / "db.url").write_text("postgresql://onward:hush@db.example/onward\n")
+    config = loaded(tmp_path, MINIMAL + '[storage]\nurl_file = "db.url"\n')
+    assert databases.is_server(config)
+    assert databases.database_url(config).endswith("hush@db.example/onward")
+
+
+def test_a_password_is_shown_to_nobody(tmp_path: Path) -> None:
+    (tmp_path / "db.url").write_text("postgresql://onward:hush@db.example/onward\n")
+    config = loaded(tmp_path, MINIMAL + '[storage]\nurl_file = "db.url"\n')
+    assert databases.describe(config) == "onward on db.example"
+    with pytest.raises(StateError) as refused:
+        databases.require_file(config, "Do otherwise")
+    assert "hush" not in f"{refused.value} {config!r}"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        'url = "postgresql://onward:hush@db.example/onward"',
+        'url = "postgresql://onward@db.example/onward?password=hush"',
+        'url = "mysql://onward:hush@db.example/onward"',
+        'url = "postgresql://db.example/onward"\nurl_file = "hush"',
+    ],
+)
+def test_a_password_in_the_configuration_is_refused_and_not_repeated(
+    tmp_path: Path, value: str
+) -> None:
+    with pytest.raises(MalformedError) as refused:
+        loaded(tmp_path, f"{MINIMAL}[storage]\n{value}\n")
+    assert refused.value.field == "storage.url"
+    assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["", "hush", "postgresql://a/b hush", "mysql://hush"])
+def test_a_file_without_a_url_is_refused_and_not_repeated(
+    tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "db.url").write_text(text)
+    config = loaded(tmp_path, MINIMAL + '[storage]\nurl_file = "db.url"\n')
+    with pytest.raises(MalformedError) as refused:
+        databases.database_url(config)
+    assert "hush" not in str(refused.value)

@@ -93,16 +93,15 @@ def _show(found: LogCheck) -> None:
 
 async def _export(config: Config, folder: Path) -> Exported:
     """Exports the log with a bar."""
+    from onward_server.databases import open_store
     from onward_server.exchange.cosigning import LogCosigner
     from onward_server.log_export import export_log
     from onward_server.material import load_log_cosigner, load_log_signer
-    from onward_server.storage.sqlite import open_sqlite
 
     keys, origin = config.keys, config.exchange.origin
     vkey = load_log_signer(keys.log_key_file, origin).vkey
     cosigner = LogCosigner(load_log_cosigner(keys.log_mldsa_key_file, origin))
-    database = str(config.storage.database_file)
-    store = await open_sqlite(database, readers=1, read_only=True)
+    store = await open_store(config, beside=True)
     try:
         with progress("exporting") as begin:
             return await export_log(store, vkey, folder, begin, cosigner)
@@ -112,16 +111,15 @@ async def _export(config: Config, folder: Path) -> Exported:
 
 async def _verify(config: Config) -> LogCheck:
     """Checks the log with a bar."""
+    from onward_server.databases import open_store
     from onward_server.exchange.guard import read_guard
     from onward_server.log_check import check_log
     from onward_server.material import load_log_signer
-    from onward_server.storage.sqlite import open_sqlite
 
     vkey = load_log_signer(config.keys.log_key_file, config.exchange.origin).vkey
     # The guard first: a running exchange moves on between the two.
     guarded = read_guard(config.storage.guard_file)
-    database = str(config.storage.database_file)
-    store = await open_sqlite(database, readers=1, read_only=True)
+    store = await open_store(config, beside=True)
     try:
         with progress("checking") as begin:
             return await check_log(store, vkey, guarded, begin)

@@ -109,6 +109,14 @@ def init(
             "trust domain ends in .example or .test.",
         ),
     ] = "",
+    database_url_file: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="The file with the URL of an empty PostgreSQL database, if it is not "
+            "to be a file in the folder.",
+        ),
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Make a new exchange in a folder.
@@ -131,6 +139,7 @@ def init(
         algorithm=algorithm,
         origin=origin,
         test_clock=test_clock,
+        database_url_file=database_url_file,
     )
     made = asyncio.run(found(founding, None, system_entropy))
     if as_json:

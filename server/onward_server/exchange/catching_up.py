@@ -80,7 +80,8 @@ async def read_policy(store: Store, present: PolicyInForce) -> PolicyInForce:
     """Returns the policy in force: the present one if none was logged after it.
 
     Raises:
-        StateError: POLICY_INVALID: this release cannot use it.
+        StateError: POLICY_INVALID: this release cannot use it, or reads it otherwise
+            than it was written.
     """
     row = await store.policy(b"")
     if row is None or row.log_index == present.log_index:
@@ -95,4 +96,11 @@ async def read_policy(store: Store, present: PolicyInForce) -> PolicyInForce:
             f"use: {error.message}. Start the release before, and apply a set that "
             "suits both",
         ) from error
+    if policy.digest != row.digest:
+        raise StateError(
+            Reason.ERROR_REASON_POLICY_INVALID,
+            f"the policy set in force, {row.version}, has the digest "
+            f"{row.digest.hex()}, and this release computes {policy.digest.hex()}; "
+            "start the release that put it in force",
+        )
     return PolicyInForce(policy, row.log_index, change.digest)
