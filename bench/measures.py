@@ -19,6 +19,7 @@ from bench.growth import measure_growth, measure_growth_million, measure_log
 from bench.latency import measure_human_ack, measure_latency
 from bench.loaded import measure_loaded
 from bench.offline import measure_floor, measure_verify
+from bench.peers import measure_peers
 from bench.rounds import (
     BATCH_CALLERS,
     MANY_CALLERS,
@@ -79,6 +80,7 @@ MEASURES: Final[Mapping[str, Measure]] = MappingProxyType(
         "verify": measure_verify,
         "floor": measure_floor,
         "database": measure_database,
+        "peers": measure_peers,
         "year": measure_year,
         "loaded-year": measure_loaded,
     }

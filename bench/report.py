@@ -65,6 +65,9 @@ class Report:
         for figure in self.figures:
             table.add_row(*_row(figure))
         console.print(table)
+        for figure in self.figures:
+            if figure.note:
+                console.print(f"{figure.name}: {figure.note}")
         console.print(
             f"{machine.cores} cores of {machine.cpu}, Python {machine.python}, "
             f"{machine.date}, revision {machine.revision}, {self.seconds:.0f} s"
@@ -87,7 +90,7 @@ def _row(figure: Figure) -> list[str]:
         _number(figure.baseline),
         figure.unit,
         spread,
-        figure.verdict or figure.note,
+        figure.verdict,
         *(_sides(facts, name) for name in ("p50_ms", "p99_ms", "cpu_us")),
     ]
 
