@@ -16,7 +16,13 @@ from onward.core.errors import MalformedError
 
 # Of each statement three parts are decoded: no detours.
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
-_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
+# What only the other alphabet has becomes what neither has.
+_STANDARD: Final = bytes.maketrans(b"-_+/=", b"+/...")
+_PADDING: Final = (b"", b"", b"==", b"=")
+
+# What the last of so many characters over may be: its bits after the last byte are
+# zero. One alone is too short for a byte.
+_LAST: Final = {1: "", 2: "AQgw", 3: "AEIMQUYcgkosw048"}
 
 # The last of 43 characters carries four bits, and two that must be zero.
 _SHA256_ID: Final = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
@@ -38,12 +44,13 @@ def from_base64url(text: str, what: str) -> bytes:
     Raises:
         MalformedError: padding, foreign characters, or bits after the last byte.
     """
+    over = len(text) % 4
     try:
-        padded = text.encode("ascii") + b"=" * (-len(text) % 4)
-        data = a2b_base64(padded.translate(_STANDARD))
+        padded = text.encode("ascii").translate(_STANDARD) + _PADDING[over]
+        data = a2b_base64(padded, strict_mode=True)
     except ValueError:
         data = None
-    if data is None or base64url(data) != text:
+    if data is None or (over and text[-1] not in _LAST[over]):
         raise MalformedError(f"{what} is not canonical base64url without padding")
     return data
 

@@ -28,6 +28,7 @@ from onward.core._jws import (
     sign_jws,
     verify_jws,
 )
+from onward.core._shapes import is_time
 from onward.core.errors import MalformedError
 from onward.core.identity import SpiffeId
 from onward.core.keys import StatementPrivateKey, StatementPublicKey
@@ -59,9 +60,6 @@ _DIGEST_SIZE: Final = 32
 _UUID7: Final = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 )
-# Of google.protobuf.Timestamp: the years 1 to 9999.
-_SECONDS: Final = range(-62_135_596_800, 253_402_300_800)
-_NANOS: Final = range(1_000_000_000)
 
 # Field numbers of statement.proto.
 _BODY_FIELDS: Final = range(16, 64)
@@ -194,9 +192,7 @@ def _check_common(message: statement_pb2.Statement) -> None:
         ("id", is_statement_id(message.id), "a UUIDv7, lower case with hyphens"),
         (
             "made_time",
-            message.HasField("made_time")
-            and made.seconds in _SECONDS
-            and made.nanos in _NANOS,
+            message.HasField("made_time") and is_time(made),
             "a time in the years 1 to 9999",
         ),
         ("previous", len(message.previous) in {0, _DIGEST_SIZE}, "empty or 32 bytes"),

@@ -38,10 +38,10 @@ class Prefixes:
         if not 0 < size <= self.size:
             return EMPTY_ROOT if size == 0 else None
         root = b""
-        for height in range(size.bit_length()):
-            if size >> height & 1:
-                end = (size >> height) * HASH_SIZE
-                peak = self._levels[height][end - HASH_SIZE : end]
+        for height, level in enumerate(self._levels):
+            place = size >> height
+            if place & 1:
+                peak = level[(place - 1) * HASH_SIZE : place * HASH_SIZE]
                 root = node_hash(peak, root) if root else peak
         return root
 

@@ -8,10 +8,10 @@ chains is judged later, from the facts that remain.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -29,23 +29,20 @@ from onward.core.audit.following import facts_of_referral, remarks_of
 from onward.core.audit.prefixes import Prefixes
 from onward.core.audit.steps import CHAINS, PLACES, READABLE, SIGNATURES, TIMING
 from onward.core.bodies import check_body
-from onward.core.errors import (
-    MalformedError,
-    OnwardError,
-    Reason,
-    StateError,
-    VerificationError,
-)
+from onward.core.errors import MalformedError, Reason, StateError, VerificationError
 from onward.core.merkle import HASH_SIZE
 from onward.core.statements import is_statement_id, parse_statement
 from onward.core.tlog_proof import TlogProof
 from onward.core.verify.chains import Chain, check_links
 from onward.core.verify.deliveries import follow_deliveries
-from onward.core.verify.evidence import Entry, Problem
+from onward.core.verify.evidence import Entry, Problem, noting
 from onward.core.verify.keys import Keys, check_signatures
 
 _OF_THE_HOTLINE: Final = frozenset({"intake", "withholding", "hold", "link"})
 _OF_THE_EXCHANGE: Final = frozenset({"rejection", "warning", "breach"})
+
+_TREES: Final = 10_000
+"""How many roots of trees are remembered."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_RECEIPT: Final = TlogProof(0, (), "")
@@ -67,8 +64,9 @@ class Reader:
     def __init__(self, keys: Keys, entries: bytes, tree: Prefixes, origin: str) -> None:
         self._keys = keys
         self._entries = entries
-        self._tree = tree
         self._origin = origin
+        # What is said at one time has seen the same tree.
+        self._root = lru_cache(_TREES)(tree.root)
 
     def read(self, chain: str, lines: Sequence[tuple[int, str]]) -> Reading:
         """Reads one chain. Nothing that it holds makes this raise.
@@ -78,13 +76,15 @@ class Reader:
             lines: its statements with their indexes, in the log's order.
         """
         findings: list[Finding] = []
-        entries = list(self._parsed(chain, lines, findings))
+        problems: list[Problem] = []
+        entries = self._parsed(chain, lines, findings)
         facts: Facts | None = None
-        with noting(findings, CHAINS, f"chain {chain}"):
+        with noting(problems, f"chain {chain}"):
             if is_statement_id(chain):
                 facts = self._referral(chain, entries, findings)
             else:
                 facts = self._intake(entries, findings)
+        _add(findings, CHAINS, problems)
         return self.reading(facts, findings, entries)
 
     def parse_common(
@@ -92,7 +92,7 @@ class Reader:
     ) -> tuple[list[Entry], list[Finding]]:
         """Reads what concerns everybody; following the keys in it comes next."""
         findings: list[Finding] = []
-        return list(self._parsed(EXCHANGE, lines, findings)), findings
+        return self._parsed(EXCHANGE, lines, findings), findings
 
     def reading(
         self,
@@ -107,7 +107,7 @@ class Reader:
             message = entry.statement.message
             seen = message.seen
             size = seen.size if seen.origin == self._origin else 0
-            if size and self._tree.root(size) != seen.root:
+            if size and self._root(size) != seen.root:
                 findings.append(_forked(entry, size))
             times.extend(
                 (
@@ -122,17 +122,21 @@ class Reader:
 
     def _parsed(
         self, chain: str, lines: Sequence[tuple[int, str]], findings: list[Finding]
-    ) -> Iterator[Entry]:
-        """Yields the statements that can be read and stand in the log where said."""
+    ) -> list[Entry]:
+        """Returns the statements that can be read and stand in the log where said."""
+        problems: list[Problem] = []
+        entries: list[Entry] = []
         for index, jws in lines:
-            with noting(findings, READABLE, f"log entry {index}"):
+            with noting(problems, f"log entry {index}"):
                 entry = entry_of(index, jws)
                 check_body(entry.statement.message)
                 _check_chain(chain, entry)
                 if self._stands(entry):
-                    yield entry
+                    entries.append(entry)
                 else:
                     findings.append(_misplaced(entry.subject))
+        _add(findings, READABLE, problems)
+        return entries
 
     def _stands(self, entry: Entry) -> bool:
         at = entry.index * HASH_SIZE
@@ -172,16 +176,20 @@ class Reader:
         first, rest = entries[0], entries[1:]
         known = {first.statement.digest: first}
         refused: set[int] = set()
+        unsigned: list[Problem] = []
         for entry in entries:
-            with noting(findings, SIGNATURES, entry.subject):
+            with noting(unsigned, entry.subject):
                 self._keys.check_signature(entry)
                 self._check_says(entry, first.issuer)
+        unlinked: list[Problem] = []
         for entry in rest:
-            with noting(findings, CHAINS, entry.subject):
+            with noting(unlinked, entry.subject):
                 _check_answer(entry, first, known)
                 if entry.kind == "rejection":
                     refused.add(known[entry.statement.message.previous].index)
                 known[entry.statement.digest] = entry
+        _add(findings, SIGNATURES, unsigned)
+        _add(findings, CHAINS, unlinked)
         return _facts_of_intake(first, rest, refused)
 
     def _check_says(self, entry: Entry, hotline: str) -> None:
@@ -194,26 +202,15 @@ class Reader:
             )
 
 
-@contextmanager
-def noting(findings: list[Finding], step: int, subject: str) -> Iterator[None]:
-    """Notes what is refused inside, so that reading can go on."""
-    try:
-        yield
-    except OnwardError as error:
-        findings.append(Finding(step, subject, error.message, error.reason_name))
-    except (ValueError, OverflowError):
-        why = "a value of the statement is out of its range"
-        findings.append(Finding(step, subject, why, "MALFORMED"))
-
-
 @dataclass(frozen=True, slots=True)
 class ShownEntry(Entry):
-    """A statement of an export, which is asked for its kind and time very often.
+    """A statement of an export, which is asked for these again and again.
 
     It has no receipt of its own: the log's entries are all there, and prove it.
     """
 
     kind: str
+    issuer: str
     claimed: datetime
 
 
@@ -224,10 +221,13 @@ def entry_of(index: int, jws: str) -> ShownEntry:
         MalformedError: it has not the form of one.
     """
     statement = parse_statement(jws)
-    made, kind = statement.message.made_time, statement.body_kind
+    message, kind = statement.message, statement.body_kind
+    made = message.made_time
     claimed = _EPOCH + timedelta(seconds=made.seconds, microseconds=made.nanos // 1000)
     subject = f"log entry {index} ({kind})"
-    return ShownEntry(index, statement, subject, _NO_RECEIPT, kind, claimed)
+    return ShownEntry(
+        index, statement, subject, _NO_RECEIPT, kind, message.issuer, claimed
+    )
 
 
 def _misplaced(subject: str) -> Finding:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onward.core.bodies import check_body
@@ -31,20 +30,33 @@ class Problem:
     error: OnwardError
 
 
-@contextmanager
-def noting(problems: list[Problem], subject: str) -> Iterator[None]:
+class noting:  # noqa: N801 - read as a word, as contextlib.suppress is
     """Notes what is refused inside, so that verification can go on.
 
     A value that protobuf can hold and Python cannot, such as a time in the year 10000,
     is refused as well: verification never raises because of what it reads.
     """
-    try:
-        yield
-    except OnwardError as error:
-        problems.append(Problem(subject, error))
-    except (ValueError, OverflowError):
-        out_of_range = MalformedError("a value of the statement is out of its range")
-        problems.append(Problem(subject, out_of_range))
+
+    # A class, and no generator: it is entered several times for each statement.
+    __slots__ = ("_problems", "_subject")
+
+    def __init__(self, problems: list[Problem], subject: str) -> None:
+        self._problems = problems
+        self._subject = subject
+
+    def __enter__(self) -> None:
+        """Begins."""
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        """Notes an error of what was read; others are not for here."""
+        if isinstance(error, OnwardError):
+            self._problems.append(Problem(self._subject, error))
+        elif isinstance(error, ValueError | OverflowError):
+            why = MalformedError("a value of the statement is out of its range")
+            self._problems.append(Problem(self._subject, why))
+        else:
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)
