@@ -19,6 +19,7 @@ from bench.profiling import show_profile
 from bench.report import Report
 from bench.rounds import FULL, QUICK, Plan
 from bench.stage import open_stage
+from bench.table import insert_tables
 
 _WIDTH = 170
 _INTERRUPTED = 130
@@ -28,6 +29,9 @@ def main() -> None:
     """Runs the command line."""
     options = _parser().parse_args()
     console = _console()
+    if options.table:
+        insert_tables(options.table)
+        return
     plan = QUICK if options.quick else FULL
     if options.profile:
         asyncio.run(show_profile(console, plan))
@@ -50,6 +54,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result")
     parser.add_argument(
         "--only", nargs="+", choices=MEASURES, metavar="NAME", help=", ".join(MEASURES)
+    )
+    parser.add_argument(
+        "--table",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="put results that were written before into bench/README.md",
     )
     parser.add_argument(
         "--profile", action="store_true", help="show where the exchange's time goes"

@@ -63,7 +63,7 @@ class Report:
         for heading, justify in _COLUMNS:
             table.add_column(heading, justify=justify, no_wrap=True)
         for figure in self.figures:
-            table.add_row(*_row(figure))
+            table.add_row(*cells(figure))
         console.print(table)
         for figure in self.figures:
             if figure.note:
@@ -80,8 +80,8 @@ class Report:
             )
 
 
-def _row(figure: Figure) -> list[str]:
-    """Returns the cells of one line."""
+def cells(figure: Figure) -> list[str]:
+    """Returns the cells of one line, as many as the terminal's table has columns."""
     ratio, facts = figure.ratio, figure.facts
     spread = f"{ratio.median:.2f} ({ratio.least:.2f}-{ratio.most:.2f})" if ratio else ""
     return [
