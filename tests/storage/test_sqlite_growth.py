@@ -219,7 +219,8 @@ def plans() -> dict[str, list[str]]:
                 continue
             query = getattr(QUERIES, name)
             sql = f"EXPLAIN QUERY PLAN {query.sql}"
-            values = dict.fromkeys(re.findall(r":(\w+)", query.sql), 1)
+            names = re.findall(r":(\w+)", query.sql)
+            values = dict.fromkeys(names, 1) if names else [1] * query.sql.count("?")
             found[name] = [row[3] for row in connection.execute(sql, values)]
         return found
 

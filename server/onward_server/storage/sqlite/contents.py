@@ -8,30 +8,37 @@ from collections.abc import Iterable, Sequence
 from onward_server.storage.contract import ReferralRow, UploadRow
 from onward_server.storage.sealing import encrypt, joined, make_secret, runs
 from onward_server.storage.sqlite.connection import QUERIES
-from onward_server.storage.sqlite.rows import pack, pack_digests, read_values
+from onward_server.storage.sqlite.rows import (
+    insert,
+    pack,
+    pack_digests,
+    read_values,
+)
 
 
 def add(
-    contents: Sequence[tuple[bytes, bytes]], connection: sqlite3.Connection
+    contents: Sequence[tuple[bytes, bytes]],
+    referrals: Iterable[ReferralRow],
+    connection: sqlite3.Connection,
 ) -> None:
-    """Adds complete contents, but those that are or ever were stored."""
-    if not contents:
-        return
+    """Adds complete contents, but those that are or ever were stored.
+
+    Keeps as well which accepted referral names which content, added now or before.
+    """
+    names: dict[bytes, str] = {}
+    for row in referrals:
+        if not row.rejected:
+            names.setdefault(row.content_digest, row.referral_id)
     new = dict(contents)
-    for digest, _ in read_values(QUERIES.contents(connection, **pack_digests(new))):
-        del new[bytes.fromhex(digest)]
-    keys = _allocate([(digest, "", None) for digest in new], connection)
+    if new:
+        for digest, _ in read_values(QUERIES.contents(connection, **pack_digests(new))):
+            del new[bytes.fromhex(digest)]
+    rows = [(digest, "", None, names.pop(digest, "")) for digest in new]
+    keys = _allocate(rows, connection)
     for run in runs(zip(keys, new.values(), strict=True)):
-        QUERIES.put_content_chunks(connection, **pack(run))
-
-
-def name(referrals: Iterable[ReferralRow], connection: sqlite3.Connection) -> None:
-    """Keeps which accepted referral names which content."""
-    named = [
-        (row.content_digest, row.referral_id) for row in referrals if not row.rejected
-    ]
-    if named:
-        QUERIES.name_contents(connection, **pack(named))
+        insert(connection, QUERIES.put_content_chunks, run)
+    if names:
+        QUERIES.name_contents(connection, **pack(names.items()))
 
 
 def erase(digests: Sequence[bytes], connection: sqlite3.Connection) -> None:
@@ -50,10 +57,11 @@ def put_chunk(
     """Keeps one chunk of an unfinished upload."""
     found = QUERIES.upload(connection, digest=row.digest, uploader=row.uploader)
     content_id, secret = (
-        found or _allocate([(row.digest, row.uploader, row.uploaded_ms)], connection)[0]
+        found
+        or _allocate([(row.digest, row.uploader, row.uploaded_ms, "")], connection)[0]
     )
     piece = (content_id, position, encrypt(secret, data))
-    QUERIES.put_content_chunks(connection, **pack([piece]))
+    insert(connection, QUERIES.put_content_chunks, [piece])
 
 
 def complete_upload(row: UploadRow, connection: sqlite3.Connection) -> None:
@@ -76,12 +84,12 @@ def read(digest: bytes, connection: sqlite3.Connection) -> bytes | None:
 
 
 def _allocate(
-    rows: Sequence[tuple[bytes, str, int | None]], connection: sqlite3.Connection
+    rows: Sequence[tuple[bytes, str, int | None, str]], connection: sqlite3.Connection
 ) -> list[tuple[int, bytes]]:
     """Adds contents without bytes; returns their ids and secrets.
 
     Args:
-        rows: digest, uploader, time of the upload.
+        rows: digest, uploader, time of the upload, and the referral that names it.
         connection: the writing one.
     """
     if not rows:
@@ -89,6 +97,6 @@ def _allocate(
     first = (QUERIES.last_content_id(connection) or 0) + 1
     keys = [(first + n, make_secret()) for n in range(len(rows))]
     contents = ((key[0], *row) for key, row in zip(keys, rows, strict=True))
-    QUERIES.put_contents(connection, **pack(contents))
-    QUERIES.put_content_secrets(connection, **pack(keys))
+    insert(connection, QUERIES.put_contents, contents)
+    insert(connection, QUERIES.put_content_secrets, keys)
     return keys

@@ -1,15 +1,20 @@
 """Rows on their way into SQLite and out of it.
 
-Both ways all rows of one query travel as one JSON array, with the values in the order
-of the dataclass's fields; ``views.sql`` says why. JSON has no bytes: on the way in they
-are joined into one blob that the rows point into, on the way out they are hexadecimal.
+``views.sql`` says why all rows of one query travel at once. On the way in they are the
+values of one statement (:func:`insert`). On the way out, and where a query takes a list
+of what to look for, they are one JSON array, with the values in the order of the
+dataclass's fields. JSON has no bytes: on the way in they are joined into one blob that
+the rows point into, on the way out they are hexadecimal.
 """
 
 from __future__ import annotations
 
+import re
+import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
-from functools import cache
+from functools import cache, lru_cache
+from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
@@ -35,6 +40,50 @@ _READ: dict[str, Callable[[Any], object]] = {
 }
 """How a value is read, by its annotation; all others are in JSON what they are here."""
 
+_MOST_AT_ONCE = 256
+"""Rows of one statement: SQLite takes 32,766 values."""
+
+_ONE_ROW = re.compile(r"(?<=VALUES )\(.*?\)(?=;|\nON CONFLICT)", re.DOTALL)
+_REMEMBERED_TEXTS = 4096
+
+
+def insert(
+    connection: sqlite3.Connection,
+    query: Any,  # noqa: ANN401 - of aiosql
+    rows: Iterable[Sequence[object]],
+) -> int:
+    """Adds rows by a query that is written for one of them.
+
+    They go in by as few statements as possible, each for a power of two of them, so
+    that there are few different ones to compile.
+
+    Args:
+        connection: the writing one.
+        query: its text has ``VALUES (...)`` for one row.
+        rows: the values of each; see :func:`values_of`.
+
+    Returns:
+        How many rows were added or changed.
+    """
+    waiting, touched = list(rows), 0
+    while waiting:
+        count = min(1 << len(waiting).bit_length() - 1, _MOST_AT_ONCE)
+        now, waiting = waiting[:count], waiting[count:]
+        values = tuple(chain.from_iterable(now))
+        touched += connection.execute(_for_rows(query.sql, count), values).rowcount
+    return touched
+
+
+def values_of(rows: Iterable[Row]) -> list[Sequence[object]]:
+    """Returns the values of rows of the contract, in the order of their fields."""
+    return [_values(type(row))(row) for row in rows]
+
+
+@cache
+def _for_rows(sql: str, count: int) -> str:
+    """Returns a query that is written for one row as it is for so many."""
+    return _ONE_ROW.sub(lambda row: ", ".join([row[0]] * count), sql)
+
 
 def pack(rows: Iterable[Iterable[object]]) -> dict[str, object]:
     """Returns the parameters ``rows`` and, for rows with bytes, ``data`` of a query.
@@ -59,11 +108,6 @@ def pack(rows: Iterable[Iterable[object]]) -> dict[str, object]:
     if has_data:
         parameters["data"] = data
     return parameters
-
-
-def pack_rows(rows: Iterable[Row]) -> dict[str, object]:
-    """Returns the parameters of a query that takes rows of the contract."""
-    return pack(_values(type(row))(row) for row in rows)
 
 
 def pack_digests(digests: Iterable[bytes]) -> dict[str, object]:
@@ -107,12 +151,32 @@ def make_row(row_type: type[R], values: Sequence[Any]) -> R:
 
 
 @cache
-def _values(row_type: type[Row]) -> Callable[[Row], tuple[object, ...]]:
-    """Returns what takes all values out of a row."""
+def _values(row_type: type[Row]) -> Callable[[Row], Sequence[object]]:
+    """Returns what takes all values out of a row, lists as JSON."""
     values: Callable[[Row], tuple[object, ...]] = attrgetter(
         *(field.name for field in fields(row_type))
     )
-    return values
+    lists = [
+        position
+        for position, field in enumerate(fields(row_type))
+        if str(field.type).startswith("tuple[")
+    ]
+    if not lists:
+        return values
+
+    def with_lists(row: Row) -> Sequence[object]:
+        found = list(values(row))
+        for position in lists:
+            found[position] = _list_text(found[position])
+        return found
+
+    return with_lists
+
+
+@lru_cache(_REMEMBERED_TEXTS)
+def _list_text(values: object) -> str:
+    """Returns a tuple as JSON; the same few come again and again."""
+    return to_json(values)
 
 
 @cache

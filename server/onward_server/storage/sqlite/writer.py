@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from onward_server.storage.contract import (
     Batch,
@@ -26,13 +26,14 @@ from onward_server.storage.faults import unavailable
 from onward_server.storage.sqlite import contents
 from onward_server.storage.sqlite.connection import QUERIES, Connection
 from onward_server.storage.sqlite.rows import (
-    pack,
+    Row,
+    insert,
     pack_digests,
-    pack_rows,
     read_row,
     read_rows,
     read_values,
     to_json,
+    values_of,
 )
 
 T = TypeVar("T")
@@ -85,12 +86,11 @@ class SqliteWriter:
 
     async def put_cosignatures(self, rows: Sequence[CosignatureRow]) -> None:
         """Keeps verified cosignatures; of several by one key the earliest stays."""
-        await self._run(partial(QUERIES.put_cosignatures, **pack_rows(rows)))
+        await self._put(QUERIES.put_cosignatures, rows)
 
     async def put_timestamps(self, rows: Sequence[TimestampRow]) -> None:
         """Keeps verified tokens; of several by one authority the earliest stays."""
-        if rows:  # without any, there is no data either
-            await self._run(partial(QUERIES.put_timestamps, **pack_rows(rows)))
+        await self._put(QUERIES.put_timestamps, rows)
 
     async def claim(
         self, recipient: str, holder: str, limit: int, now_ms: int, until_ms: int
@@ -149,6 +149,11 @@ class SqliteWriter:
         self.erased |= dropped > 0
         return dropped
 
+    async def _put(self, query: Any, rows: Sequence[Row]) -> None:  # noqa: ANN401 - of aiosql
+        """Adds rows."""
+        values = values_of(rows)
+        await self._run(lambda connection: insert(connection, query, values))
+
     async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Runs work in the transaction; after a failure no more, and no commit."""
         if self._failed:
@@ -187,7 +192,8 @@ def _load(needs: Needs, connection: sqlite3.Connection) -> Loaded:
     referrals = read_rows(
         ReferralRow, ask(QUERIES.referrals, referral_ids=needs.referrals)
     )
-    deliveries = ask(QUERIES.deliveries, referral_ids=needs.referrals)
+    found = {row.referral_id for row in referrals}
+    deliveries = ask(QUERIES.deliveries, referral_ids=found)
     statements = ask_digests(QUERIES.statement_keys, needs.digests)
     tokens = ask(QUERIES.tokens, token_ids=needs.tokens)
     stored = ask_digests(QUERIES.contents, needs.contents)
@@ -236,40 +242,26 @@ def _ask_digests(
 def _write(batch: Batch, connection: sqlite3.Connection) -> None:
     """Writes a batch, table by table; referrals come before their deliveries."""
     _check_size(batch, connection)
-    if batch.statements:
-        QUERIES.put_statements(connection, **pack(map(_values, batch.statements)))
+    put: Any
+    rows: Collection[Row]
     for put, rows in (
+        (QUERIES.put_statements, batch.statements),
         (QUERIES.put_referrals, batch.referrals.values()),
-        (QUERIES.put_deliveries, batch.deliveries.values()),
         (QUERIES.put_intakes, batch.intakes.values()),
         (QUERIES.put_policies, batch.policies),
         (QUERIES.put_members, batch.members.values()),
         (QUERIES.put_tokens, batch.tokens.values()),
         (QUERIES.put_tiles, batch.tiles),
     ):
-        if rows:
-            put(connection, **pack_rows(rows))
-    if batch.feed:
-        QUERIES.put_feed(connection, **pack(batch.feed))
-    contents.add(batch.contents, connection)
-    contents.name(batch.referrals.values(), connection)
+        insert(connection, put, values_of(rows))
+    deliveries = ((*row, row[0]) for row in values_of(batch.deliveries.values()))
+    insert(connection, QUERIES.put_deliveries, deliveries)
+    feed = ((member, int(topic), index) for member, topic, index in batch.feed)
+    insert(connection, QUERIES.put_feed, feed)
+    contents.add(batch.contents, batch.referrals.values(), connection)
     contents.erase(batch.erase_contents, connection)
     if batch.checkpoint is not None:
-        QUERIES.put_checkpoint(connection, **asdict(batch.checkpoint))
-
-
-def _values(row: StatementRow) -> tuple[object, ...]:
-    """Returns an entry's values, the JWS as bytes."""
-    return (
-        row.log_index,
-        row.digest,
-        row.jws.encode(),
-        row.kind,
-        row.referral_id,
-        row.subject,
-        row.logged_ms,
-        row.places,
-    )
+        insert(connection, QUERIES.put_checkpoint, values_of([batch.checkpoint]))
 
 
 def _check_size(batch: Batch, connection: sqlite3.Connection) -> None:

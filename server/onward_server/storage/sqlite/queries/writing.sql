@@ -1,71 +1,57 @@
--- Every query here takes all its rows at once (why: views.sql). `rows` is a JSON array
--- of arrays, in the order of the fields of the dataclass. JSON has no bytes, so all bytes
--- are joined in `data`, and a row has two numbers where the dataclass has bytes: offset,
--- counted from 1, and length.
+-- Every query here takes all its rows at once (why: views.sql). Those that insert are
+-- written for one row, with its values in the order of the fields of the dataclass;
+-- `rows.insert` repeats what stands behind VALUES. In the others `rows` is a JSON array of
+-- arrays. JSON has no bytes, so all bytes are joined in `data`, and a row has two numbers
+-- in their place: offset, counted from 1, and length.
 
 -- name: size()$
 -- The size of the newest checkpoint.
 SELECT max(size) FROM checkpoints;
 
--- name: put_statements(rows, data)!
--- Appends entries to the log. An index or digest that exists already is an error. The
--- JWS comes in as bytes: it is long, and JSON is searched again for each value.
+-- name: put_statements()!
+-- Appends entries to the log. An index or digest that exists already is an error.
 INSERT INTO statements (
   log_index, digest, jws, kind, referral_id, subject, logged_ms, places
 )
-SELECT value ->> 0, substr(:data, value ->> 1, value ->> 2),
-  CAST(substr(:data, value ->> 3, value ->> 4) AS TEXT), value ->> 5, value ->> 6,
-  value ->> 7, value ->> 8, value -> 9
-FROM json_each(:rows);
+VALUES (?, ?, ?, ?, ?, ?, ?, ?);
 
--- name: put_checkpoint(size, root, note, signed_ms)!
+-- name: put_checkpoint()!
 -- Adds the new head.
 INSERT INTO checkpoints (size, root, note, signed_ms)
-VALUES (:size, :root, :note, :signed_ms);
+VALUES (?, ?, ?, ?);
 
--- name: put_cosignatures(rows)!
+-- name: put_cosignatures()!
 -- Keeps cosignatures, unless an earlier one by the same key is kept.
 INSERT INTO cosignatures (size, witness, line, time_ms)
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3
-FROM json_each(:rows)
-WHERE true
+VALUES (?, ?, ?, ?)
 ON CONFLICT (size, witness) DO UPDATE SET
   line = excluded.line,
   time_ms = excluded.time_ms
 WHERE excluded.time_ms < time_ms;
 
--- name: put_timestamps(rows, data)!
+-- name: put_timestamps()!
 -- Keeps tokens, unless an earlier one of the same authority is kept.
 INSERT INTO timestamps (size, authority, token, time_ms)
-SELECT value ->> 0, value ->> 1, substr(:data, value ->> 2, value ->> 3), value ->> 4
-FROM json_each(:rows)
-WHERE true
+VALUES (?, ?, ?, ?)
 ON CONFLICT (authority, size) DO UPDATE SET
   token = excluded.token,
   time_ms = excluded.time_ms
 WHERE excluded.time_ms < time_ms;
 
--- name: put_tiles(rows, data)!
+-- name: put_tiles()!
 -- Adds tiles, and replaces those that grew.
 INSERT INTO tiles (level, tile_index, data)
-SELECT value ->> 0, value ->> 1, substr(:data, value ->> 2, value ->> 3)
-FROM json_each(:rows)
-WHERE true
+VALUES (?, ?, ?)
 ON CONFLICT (level, tile_index) DO UPDATE SET data = excluded.data;
 
--- name: put_referrals(rows, data)!
+-- name: put_referrals()!
 -- Adds referrals, or replaces what is known of them; id and log index never change.
 INSERT INTO referrals (
   referral_id, digest, log_index, answer_index, rejected, publisher, watchers,
   parent_id, urgency, jurisdiction, accepted_ms, expire_ms, content_digest,
   content_size, erased, retracted, test, traceparent, places, intakes
 )
-SELECT value ->> 0, substr(:data, value ->> 1, value ->> 2), value ->> 3, value ->> 4,
-  value ->> 5, value ->> 6, value -> 7, value ->> 8, value ->> 9, value ->> 10,
-  value ->> 11, value ->> 12, substr(:data, value ->> 13, value ->> 14), value ->> 15,
-  value ->> 16, value ->> 17, value ->> 18, value ->> 19, value -> 20, value -> 21
-FROM json_each(:rows)
-WHERE true
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (referral_id) DO UPDATE SET
   digest = excluded.digest,
   answer_index = excluded.answer_index,
@@ -86,19 +72,18 @@ ON CONFLICT (referral_id) DO UPDATE SET
   places = excluded.places,
   intakes = excluded.intakes;
 
--- name: put_deliveries(rows)!
--- Adds deliveries of referrals that exist, or replaces what is known of them.
+-- name: put_deliveries()!
+-- Adds deliveries of referrals that exist, or replaces what is known of them. Behind the
+-- values of a row comes the referral's id once more.
 INSERT INTO deliveries (
   referral_id, recipient, state, state_ms, urgency, order_index, waiting,
   lease_holder, lease_until_ms, attempt, deliver_by_ms, acknowledge_within_ms,
   outcome_within_ms, received_ms, told, alarm_ms, log_index
 )
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
-  value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11,
-  value ->> 12, value ->> 13, value ->> 14, value ->> 15,
-  (SELECT log_index FROM referrals WHERE referral_id = value ->> 0)
-FROM json_each(:rows)
-WHERE true
+VALUES (
+  ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
+  (SELECT log_index FROM referrals WHERE referral_id = ?)
+)
 ON CONFLICT (referral_id, recipient) DO UPDATE SET
   state = excluded.state,
   state_ms = excluded.state_ms,
@@ -115,18 +100,13 @@ ON CONFLICT (referral_id, recipient) DO UPDATE SET
   told = excluded.told,
   alarm_ms = excluded.alarm_ms;
 
--- name: put_intakes(rows, data)!
+-- name: put_intakes()!
 -- Adds intakes, or replaces what is known of them.
 INSERT INTO intakes (
   hotline, number, jurisdiction, number_in_jurisdiction, log_index, digest, urgency,
   age_group, test, received_ms, state, reached, warn_ms, due_ms, told, alarm_ms
 )
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4,
-  substr(:data, value ->> 5, value ->> 6), value ->> 7, value ->> 8, value ->> 9,
-  value ->> 10, value ->> 11, value -> 12, value ->> 13, value ->> 14, value ->> 15,
-  value ->> 16
-FROM json_each(:rows)
-WHERE true
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (hotline, number) DO UPDATE SET
   jurisdiction = excluded.jurisdiction,
   number_in_jurisdiction = excluded.number_in_jurisdiction,
@@ -143,33 +123,26 @@ ON CONFLICT (hotline, number) DO UPDATE SET
   told = excluded.told,
   alarm_ms = excluded.alarm_ms;
 
--- name: put_feed(rows)!
+-- name: put_feed()!
 -- Lets members hear of entries.
 INSERT INTO feed (member, topic, log_index)
-SELECT value ->> 0, value ->> 1, value ->> 2
-FROM json_each(:rows)
-WHERE true
+VALUES (?, ?, ?)
 ON CONFLICT DO NOTHING;
 
--- name: put_members(rows, data)!
+-- name: put_members()!
 -- Adds directory entries, or replaces them.
 INSERT INTO members (name, entry, log_index)
-SELECT value ->> 0, substr(:data, value ->> 1, value ->> 2), value ->> 3
-FROM json_each(:rows)
-WHERE true
+VALUES (?, ?, ?)
 ON CONFLICT (name) DO UPDATE SET
   entry = excluded.entry,
   log_index = excluded.log_index;
 
--- name: put_tokens(rows, data)!
+-- name: put_tokens()!
 -- Adds enrolment tokens, or replaces what is known of them.
 INSERT INTO tokens (
   token_id, member, expire_ms, request_digest, certificate_chain, log_index, revoked
 )
-SELECT value ->> 0, value ->> 1, value ->> 2, substr(:data, value ->> 3, value ->> 4),
-  value ->> 5, value ->> 6, value ->> 7
-FROM json_each(:rows)
-WHERE true
+VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (token_id) DO UPDATE SET
   member = excluded.member,
   expire_ms = excluded.expire_ms,
@@ -178,34 +151,29 @@ ON CONFLICT (token_id) DO UPDATE SET
   log_index = excluded.log_index,
   revoked = excluded.revoked;
 
--- name: put_policies(rows, data)!
+-- name: put_policies()!
 -- Adds policy sets that were put in force.
 INSERT INTO policies (log_index, digest, version, files)
-SELECT value ->> 0, substr(:data, value ->> 1, value ->> 2), value ->> 3, value ->> 4
-FROM json_each(:rows);
+VALUES (?, ?, ?, ?);
 
 -- name: last_content_id()$
 -- The largest id that any content ever had.
 SELECT max(content_id) FROM content_secrets;
 
--- name: put_contents(rows, data)!
--- Adds contents, without their bytes: [id, digest, uploader, time of upload].
-INSERT INTO contents (content_id, digest, uploader, uploaded_ms)
-SELECT value ->> 0, substr(:data, value ->> 1, value ->> 2), value ->> 3, value ->> 4
-FROM json_each(:rows);
+-- name: put_contents()!
+-- Adds contents, without their bytes: id, digest, uploader, time of upload, referral.
+INSERT INTO contents (content_id, digest, uploader, uploaded_ms, referral_id)
+VALUES (?, ?, ?, ?, ?);
 
--- name: put_content_secrets(rows, data)!
--- Adds the secrets of contents, in the order of the ids: [id, secret].
+-- name: put_content_secrets()!
+-- Adds the secrets of contents, in the order of the ids: id, secret.
 INSERT INTO content_secrets (content_id, secret)
-SELECT value ->> 0, substr(:data, value ->> 1, value ->> 2)
-FROM json_each(:rows);
+VALUES (?, ?);
 
--- name: put_content_chunks(rows, data)!
--- Adds encrypted pieces, and replaces those with the same position: [id, position, piece].
+-- name: put_content_chunks()!
+-- Adds encrypted pieces, and replaces those with the same position: id, position, piece.
 INSERT INTO content_chunks (content_id, position, data)
-SELECT value ->> 0, value ->> 1, substr(:data, value ->> 2, value ->> 3)
-FROM json_each(:rows)
-WHERE true
+VALUES (?, ?, ?)
 ON CONFLICT (content_id, position) DO UPDATE SET data = excluded.data;
 
 -- name: name_contents(rows, data)!
