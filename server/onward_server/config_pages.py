@@ -11,8 +11,10 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import re
 import sys
 import textwrap
+import tomllib
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import Any, Final
 
 import msgspec
 
+from onward.core.errors import MalformedError
 from onward_server import config
 from onward_server.config import ENVIRONMENT_PREFIX, FILE_NAME, Config, Section
 
@@ -71,6 +74,35 @@ def commented_toml(chosen: Mapping[str, Mapping[str, object]]) -> str:
             lines += [_comment(docs[field.name]), f"{mark}{field.name} = {shown}\n"]
         blocks.append("".join(lines))
     return "\n".join(blocks)
+
+
+def with_value(text: str, section: str, field: str, value: object) -> str:
+    """Returns a configuration file with one value set, and all else as it stands.
+
+    Raises:
+        MalformedError: the file is not TOML, or is written so that it cannot be done.
+    """
+    line = f"{field} = {_toml(value)}"
+    head = rf"^\[{section}\].*\n"
+    present = rf"({head}(?:(?!\[).*\n)*?)(?:# *)?{field} *=.*"
+    if re.search(present, text, re.MULTILINE):
+        parts = re.split(present, text, maxsplit=1, flags=re.MULTILINE)
+        changed = f"{parts[0]}{parts[1]}{line}{parts[2]}"
+    elif found := re.search(head, text, re.MULTILINE):
+        changed = f"{text[: found.end()]}{line}\n{text[found.end() :]}"
+    else:
+        changed = f"{text}\n[{section}]\n{line}\n"
+    try:
+        expected = tomllib.loads(text)
+        expected.setdefault(section, {})[field] = json.loads(_toml(value))
+        done = tomllib.loads(changed) == expected
+    except tomllib.TOMLDecodeError:
+        done = False
+    if not done:
+        raise MalformedError(
+            f"the configuration cannot be edited; write {line} into [{section}]"
+        )
+    return changed
 
 
 def _sections() -> Iterator[tuple[str, type[Section]]]:

@@ -16,7 +16,7 @@ Row = tuple[Any, ...]
 """The values of one row, in the order of the columns that were asked for."""
 
 Key = tuple[int | str, ...]
-"""The values of a row's key: no table has bytes in it."""
+"""The values of a row's key. No key has bytes in it, and none NULL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,10 @@ TABLES: Final = (
     Table("timestamps", ("authority", "size")),
     Table("checkpoints", ("size",)),
 )
-"""All tables that are copied, in an order in which references find what they name."""
+"""All tables that are copied. What makes the log begin is the last of them."""
 
-DERIVED: Final = (
-    Table("places", ("code", "log_index"), rows=10_000),
-    Table("delivery_counts", ("state",)),
-)
-"""Tables that triggers fill from the others."""
+PLACES: Final = Table("places", ("code", "log_index"), rows=10_000)
+"""Filled from the referrals, by a trigger; both sides must come to the same."""
+
+COUNTED: Final = ("delivery_counts",)
+"""Filled from the deliveries, by a trigger; a state that has none may be absent."""

@@ -1,15 +1,15 @@
 """Reading a database file row by row, to copy it elsewhere; and retiring it after that.
 
 The file belongs to whoever has opened it with :func:`open_sqlite`; here is a second
-connection of the same process. Each method is meant for a thread of its own.
+connection of the same process. Each method may be called from any thread, one at a
+time.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
+from contextlib import closing
 
 from onward_server.storage.moving import Key, Row, Table
 from onward_server.storage.sqlite.connection import to_uri, translated
@@ -27,22 +27,10 @@ class SqliteSource:
     """
 
     def __init__(self, path: str) -> None:
-        self._connection = sqlite3.connect(
-            f"{to_uri(path)}?mode=ro",
-            uri=True,
-            isolation_level=None,
-            check_same_thread=False,
-        )
+        self._connection = _connect(path, "ro")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Closes the connection."""
         self._connection.close()
 
     def columns(self, table: Table) -> list[str]:
@@ -83,19 +71,50 @@ class SqliteSource:
             raise translated(error) from error
 
 
-def mark_moved(path: str) -> None:
+def mark_moved(path: str, move: str) -> None:
     """Keeps in a file that its exchange goes on elsewhere; returns when it is on disk.
 
     From then on every release refuses to open it.
 
+    Args:
+        path: of the file.
+        move: the name of the move that took it there.
+
     Raises:
         UnavailableError: it cannot be written.
     """
-    connection = sqlite3.connect(f"{to_uri(path)}?mode=rw", uri=True)
     try:
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(f"PRAGMA application_id = {MOVED_ID}")
+        with closing(_connect(path, "rw")) as connection:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA fullfsync = ON")
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("CREATE TABLE moved AS SELECT ? AS move", (move,))
+            connection.execute(f"PRAGMA application_id = {MOVED_ID}")
+            connection.execute("COMMIT")
     except sqlite3.Error as error:
         raise translated(error) from error
-    finally:
-        connection.close()
+
+
+def moved_by(path: str) -> str:
+    """Returns the name of the move that took the exchange of a file elsewhere.
+
+    Empty for a file whose exchange is still there.
+
+    Raises:
+        UnavailableError: it cannot be read.
+    """
+    try:
+        with closing(_connect(path, "ro")) as connection:
+            (owner,) = connection.execute("PRAGMA application_id").fetchone()
+            if owner != MOVED_ID:
+                return ""
+            (move,) = connection.execute("SELECT move FROM moved").fetchone()
+    except sqlite3.Error as error:
+        raise translated(error) from error
+    return str(move)
+
+
+def _connect(path: str, mode: str) -> sqlite3.Connection:
+    """Opens a second connection, for any thread, without transactions of its own."""
+    uri = f"{to_uri(path)}?mode={mode}"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)

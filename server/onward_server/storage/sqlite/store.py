@@ -18,7 +18,12 @@ from onward_server.storage.sqlite.files import (
     publish_copy,
     remove_copy,
 )
-from onward_server.storage.sqlite.migrations import check_present, migrate
+from onward_server.storage.sqlite.migrations import (
+    check_present,
+    check_version,
+    migrate,
+    scripts,
+)
 from onward_server.storage.sqlite.pool import ReaderPool
 from onward_server.storage.sqlite.reader import SqliteReader
 from onward_server.storage.sqlite.writer import SqliteWriter
@@ -63,6 +68,32 @@ async def open_sqlite(
         if read_only:
             await pool.run(check_present)
         return SqliteStore(writer, pool, resources.pop_all())
+
+
+async def migrate_sqlite(path: str, *, check: bool = False) -> tuple[int, int]:
+    """Brings a file's schema here; no exchange process may run.
+
+    Args:
+        path: the file; it must exist.
+        check: only look.
+
+    Returns:
+        From which version to which; 0 is an empty file.
+
+    Raises:
+        StateError: its exchange was moved elsewhere.
+        UnavailableError: it cannot be opened, is in use, belongs to another program, or
+            has a newer schema.
+    """
+    latest = len(scripts())
+    connection = await connect(path, "reader")
+    try:
+        present = await connection.run(partial(check_version, latest=latest))
+    finally:
+        await connection.close()
+    if not check:
+        await (await open_sqlite(path)).close()
+    return present, latest
 
 
 class SqliteStore(SqliteReader):
