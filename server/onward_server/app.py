@@ -22,6 +22,7 @@ import structlog
 from onward_server import settings
 from onward_server.background import Chores
 from onward_server.config import Config
+from onward_server.databases import describe, is_server, open_store, require_file
 from onward_server.exchange import timestamps
 from onward_server.exchange.accusations import Accusations
 from onward_server.exchange.alarming import Alarming
@@ -66,6 +67,7 @@ from onward_server.material import (
 )
 from onward_server.observing import StorageState, observed
 from onward_server.readiness import ReadinessCheck
+from onward_server.replicas import facts
 from onward_server.rotation import check_in_force
 from onward_server.services.admin import AdminService
 from onward_server.services.alert import AlertService
@@ -82,7 +84,6 @@ from onward_server.services.referral import ReferralDomain, ReferralService
 from onward_server.services.server import Surroundings, make_server
 from onward_server.services.tls import Certificates
 from onward_server.storage.contract import Store
-from onward_server.storage.sqlite import open_sqlite
 from onward_server.telemetry import Telemetry
 from onward_server.timestamp_client import TimestampClient
 from onward_server.upkeep import Upkeep
@@ -93,6 +94,12 @@ from onward_server.web.witness import witness_routes
 from onward_server.witness_client import HttpTransport
 from onward_server.witnessing.founding import open_witness
 from onward_server.witnessing.witness import Witness
+
+_WITNESS_APART = (
+    "What a witness has cosigned is in a file of its own, so it must be one process "
+    "only: run it with `onward-server witness serve`, and set witness.key_file there "
+    "and not here"
+)
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -174,7 +181,7 @@ async def build(
         resources.push_async_callback(asyncio.to_thread, telemetry.shutdown)
         material = load_material(config)
         storage = StorageState(clock.monotonic)
-        database = await open_sqlite(str(config.storage.database_file))
+        database = await open_store(config)
         resources.push_async_callback(database.close)
         store = observed(database, telemetry, storage)
         voice = Voice(str(config.name), material.statement_key, entropy)
@@ -183,6 +190,7 @@ async def build(
         resources.push_async_callback(ledger.stop)
         witness = None
         if config.witness.key_file:
+            require_file(config, _WITNESS_APART)
             witness = open_witness(config.witness, clock, telemetry)
             resources.callback(witness.close)
         transport = None
@@ -215,7 +223,8 @@ async def run(config: Config) -> None:
 
     Raises:
         MalformedError: a file or address of the configuration cannot be used.
-        StateError: the database is older than the log, or a key is not in force.
+        StateError: the database is older than the log, a key is not in force, or a
+            replica with another configuration runs.
         UnavailableError: the database cannot be opened.
     """
     configure_logging(config.telemetry.log_level)
@@ -270,10 +279,12 @@ class App:
 
         Raises:
             StateError: the database is older than what was signed, or has another
-                history; or a key of the configuration is not the one in force. Nothing
-                may be signed.
+                history; a key of the configuration is not the one in force; or a
+                replica with another configuration runs. Nothing may be signed.
             UnavailableError: the database cannot be read.
         """
+        basis = self._basis
+        await basis.store.join(facts(basis.config, basis.material))
         await self.ledger.start()
         await check_in_force(self._basis.store, self._basis.material)
         await self._domain.witnessed.begin()
@@ -296,6 +307,8 @@ class App:
         _log.info(
             "app.started",
             exchange=self.ledger.exchange,
+            database=describe(self._basis.config),
+            replica=self._basis.store.replica,
             api_port=self.api_port,
             enrolment_port=self.enrolment_port,
             web_port=self.web_port,
@@ -401,7 +414,7 @@ def _ports(basis: Basis, domain: Domain) -> Ports:
     quotas = Quotas(
         settings.allowances(config), settings.places(config), basis.clock.monotonic
     )
-    readiness, chores = Readiness(), Chores(telemetry)
+    readiness, chores = Readiness(), Chores(telemetry, basis.store.leads)
     around = Surroundings(gate, quotas, telemetry, readiness)
     certificates = (
         Certificates(settings.api_files(config), telemetry),
@@ -467,6 +480,8 @@ def _upkeep(
         check,
         basis.telemetry,
         basis.clock,
+        basis.store.leads,
+        is_server(basis.config),
         domain.witnesses,
         _timestamps(basis),
     )

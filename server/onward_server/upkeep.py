@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -27,6 +27,8 @@ from onward_server.telemetry import Telemetry
 from onward_server.web.tls import WebCertificate
 
 _DAY = timedelta(days=1)
+_WITNESSING = "witnesses"
+_STAMPING = "timestamps"
 _DELIVERY_STATES = {
     state: name.removeprefix("DELIVERY_STATE_")
     for name, state in vocabulary_pb2.DeliveryState.items()
@@ -39,7 +41,12 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
-    """Looks after a running exchange; see :meth:`chores`."""
+    """Looks after a running exchange; see :meth:`chores`.
+
+    Attributes:
+        leads: says whether this replica has a lead.
+        shared: whether there may be other replicas.
+    """
 
     ledger: Ledger
     erasing: Erasing
@@ -50,31 +57,44 @@ class Upkeep:
     readiness: ReadinessCheck
     telemetry: Telemetry
     clock: Clock
+    leads: Callable[[str], Awaitable[bool]]
+    shared: bool
     witnesses: Witnesses | None = None
     timestamps: Timestamps | None = None
 
     def chores(self) -> list[Chore]:
         """Returns what is to be done again and again."""
         return [
-            Chore("alarms", 1, self.alarming.turn),
+            Chore("alarms", 1, self.alarming.turn, lead="alarms"),
             Chore("readiness", 5, self.readiness.examine),
             Chore("certificates", 10, self.watch_certificates),
             Chore("gauges", 15, self.gauge),
-            Chore("retention", 60, self.sweep),
+            Chore("retention", 60, self.sweep, lead="retention"),
+            *self._sharing(),
             *self._witnessing(),
             *self._stamping(),
         ]
+
+    def _sharing(self) -> Iterator[Chore]:
+        """Yields what is done since there may be other replicas."""
+        if not self.shared:
+            return
+        yield Chore("head", 1, self.ledger.follow)
+        yield Chore("leases", 1, self.ledger.release_lost, lead="leases")
+        if self.witnesses is not None:
+            seconds = self.witnesses.rhythm.proposal
+            yield Chore("cosignatures", seconds, self.witnesses.refresh)
 
     def _witnessing(self) -> Iterator[Chore]:
         """Yields what is done to be witnessed."""
         if self.witnesses is None:
             return
         proposal = self.witnesses.rhythm.proposal
-        yield Chore("proposals", proposal, self.witnesses.propose)
+        yield Chore("proposals", proposal, self.witnesses.propose, lead=_WITNESSING)
         for name in self.witnesses.askings:
             turn = partial(self.witnesses.follow, name)
             # A turn waits for a proposal itself.
-            yield Chore(f"witness {name}", proposal / 4, turn)
+            yield Chore(f"witness {name}", proposal / 4, turn, lead=_WITNESSING)
 
     def _stamping(self) -> Iterator[Chore]:
         """Yields what is done to have the log's checkpoints stamped."""
@@ -82,7 +102,8 @@ class Upkeep:
             return
         for name in self.timestamps.names:
             turn = partial(self.timestamps.stamp, name)
-            yield Chore(f"timestamps {name}", self.timestamps.interval, turn)
+            seconds = self.timestamps.interval
+            yield Chore(f"timestamps {name}", seconds, turn, lead=_STAMPING)
 
     async def sweep(self) -> None:
         """Erases contents whose time is over, and uploads that nobody named."""
@@ -104,8 +125,10 @@ class Upkeep:
         tell, now = self.telemetry.tell, self.clock.now_ms()
         tell(names.LOG_SIZE, self.ledger.head().size)
         tell(names.ALARMS_LATE, await self.alarming.late())
-        await self._gauge_witnesses()
-        self._gauge_timestamps()
+        if await self.leads(_WITNESSING):
+            await self._gauge_witnesses()
+        if await self.leads(_STAMPING):
+            self._gauge_timestamps()
         tell(names.STREAMS_OPEN, self.quotas.taken(Place.STREAM))
         status = await self.records.status()
         for state, name in _DELIVERY_STATES.items():

@@ -409,6 +409,8 @@ class Ledger:
         """Catches up between commits, and wakes whom it concerns."""
         unsure = self._unsure
         moved = await self._catch_up()
+        if moved and self._head is not None:
+            self._guard_head(self._head)
         rumours, self._rumours = self._rumours, []
         if (unsure and moved) or not all(rumours):
             self.hub.wake_all()
@@ -496,6 +498,7 @@ class Ledger:
                 tree, head.note, view.batch.old_size, view.batch.statements
             )
             self._move_on(tree, head)
+            self._guard_head(head)
             self._remember(committed)
         self.directory.apply(view.registrations.values())
         self.in_force = view.in_force
@@ -506,13 +509,16 @@ class Ledger:
     def _move_on(self, tree: Tree, head: CheckpointRow) -> None:
         """Takes a committed head as the present one."""
         self._tree, self._head, self._unsure = tree, head, False
+        self._signed[head.size] = head
+        if len(self._signed) > _SEEN_CACHE:
+            self._signed.popitem(last=False)
+
+    def _guard_head(self, head: CheckpointRow) -> None:
+        """Keeps a head outside the database."""
         try:
             self._guard.record(head.size, head.root)
         except OSError:  # a guard that is behind is harmless; an exchange that stops
             _log.exception("ledger.guard_failed", size=head.size)  # here is not
-        self._signed[head.size] = head
-        if len(self._signed) > _SEEN_CACHE:
-            self._signed.popitem(last=False)
 
     def _remember(self, committed: Committed) -> None:
         """Keeps the newest entries at hand, since they are asked for at once."""

@@ -110,8 +110,24 @@ class WitnessedLog:
         lines[row.witness] = row
         while len(self._lines) > _REMEMBERED:
             self._lines.popitem(last=False)
-        found, last = self._quorum(head, lines.values()), self._witnessed
-        if found and (last is None or last.row.size <= head.size):
+        found = self._quorum(head, lines.values())
+        if found:
+            self._reach(found)
+
+    async def refresh(self) -> None:
+        """Takes over what another process has written down."""
+        if self._policy.quorum is None:
+            return
+        size = self._ledger.head().size
+        known = self._witnessed.row.size if self._witnessed else 0
+        sizes = await self._store.cosigned_up_to(size, *self._least, _PAGE)
+        found = await self._first_quorum([size for size in sizes if size > known])
+        if found:
+            self._reach(found)
+
+    def _reach(self, found: Witnessed) -> None:
+        """Takes a checkpoint as witnessed, and wakes whoever waits for one."""
+        if self._witnessed is None or self._witnessed.row.size <= found.row.size:
             self._witnessed = found
             self._reached.set()
             self._reached = asyncio.Event()

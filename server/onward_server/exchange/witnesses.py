@@ -147,6 +147,10 @@ class Witnesses:
             asking.size = await self._witnessed_log.last_size(asking.key)
             course.heard = self._clock.monotonic()
 
+    async def refresh(self) -> None:
+        """Takes over what another replica got from the witnesses: a turn."""
+        await self._witnessed_log.refresh()
+
     async def propose(self) -> None:
         """Proposes the newest checkpoint, if it is new."""
         head = self._ledger.head()
