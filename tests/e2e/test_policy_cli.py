@@ -77,7 +77,7 @@ async def test_a_set_goes_into_force_and_comes_back_whole(
     declined = run("apply", folder, *config, stdin="n\n")
     assert declined.returncode == REFUSED
     assert "Put second-1 in force?" in declined.stderr
-    assert asked("diff", folder, *config)["before"]["version"] == "default-2"
+    assert asked("diff", folder, *config)["before"]["version"] == "default-3"
     # 2. Somebody does: it is in force; again, it is the same entry of the log.
     applied = asked("apply", folder, *config, "--yes")
     assert applied["version"] == "second-1"
@@ -105,7 +105,7 @@ async def test_a_set_goes_into_force_and_comes_back_whole(
 
 def test_a_set_is_explained_rule_by_rule(folder: Path) -> None:
     told = asked("explain", folder)
-    assert told["version"] == "default-2"
+    assert told["version"] == "default-3"
     rules = {rule["id"]: rule for rule in told["rules"]}
     assert rules["no-personal-data"] == {
         "place": "everywhere",

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
@@ -318,9 +319,11 @@ async def test_a_guard_that_cannot_be_written_takes_no_answer_away(
         await publish(world)
 
 
-async def passed_on(world: World, chain: Chain, issuer: str, to: str) -> Chain:
+async def passed_on(
+    world: World, chain: Chain, issuer: str, to: str, **fields: Any
+) -> Chain:
     """Transfers a tip; its new recipient reads it."""
-    child = transfer_of(world, chain, issuer, to)
+    child = transfer_of(world, chain, issuer, to, **fields)
     jws = transfer(world, chain, issuer, child)
     await world.submission.submit(world.caller(issuer), jws, child)
     message = parse_statement(child.jws).message

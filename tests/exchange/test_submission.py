@@ -37,12 +37,16 @@ class Chain:
     acknowledged: str
 
 
-async def acknowledged(world: World, recipient: str = STATE_POLICE) -> Chain:
+async def acknowledged(
+    world: World, recipient: str = STATE_POLICE, **fields: Any
+) -> Chain:
     """Publishes, delivers, and acknowledges a referral."""
     caller = world.caller(HOTLINE)
     place = world.parties[recipient].jurisdictions[0]
     referral = world.referral(
-        recipients=(recipient,), jurisdiction=statement_pb2.Jurisdiction(code=place)
+        recipients=(recipient,),
+        jurisdiction=statement_pb2.Jurisdiction(code=place),
+        **fields,
     )
     done = await world.publishing.publish(caller, referral)
     message = parse_statement(done.referral.jws).message
@@ -73,7 +77,6 @@ def transfer_of(
     return world.referral(
         issuer,
         (to,),
-        basis=vocabulary_pb2.DISCLOSURE_BASIS_AGENCY_TO_AGENCY,
         links=[
             statement_pb2.ReferralLink(
                 kind=statement_pb2.REFERRAL_LINK_KIND_TRANSFER_OF,
@@ -81,7 +84,7 @@ def transfer_of(
                 referral_digest=statement_digest(chain.referral),
             )
         ],
-        **fields,
+        **{"basis": vocabulary_pb2.DISCLOSURE_BASIS_AGENCY_TO_AGENCY} | fields,
     )
 
 

@@ -253,8 +253,10 @@ async def test_statements_of_one_chain_are_logged_in_the_order_given(
             assert service.verify(result.response.statement) > 0
 
 
-async def test_a_transfer_is_logged_with_its_child(service: Service) -> None:
-    request = to_nevada(service)
+async def read_in_nevada(
+    service: Service, request: referral_pb2.PublishRequest
+) -> log_pb2.LoggedStatement:
+    """Publishes a tip that a person in Nevada reads; returns the acknowledgment."""
     await service.referrals(HOTLINE).Publish(request)
     stream = receive(service, NEVADA)
     delivery = (await first(stream)).delivery
@@ -268,11 +270,20 @@ async def test_a_transfer_is_logged_with_its_child(service: Service) -> None:
     last = await submit(
         statement(service, NEVADA, last.statement, acknowledgment=acknowledgment)
     )
-    parent = statement_digest(request.referral)
+    answer: log_pb2.LoggedStatement = last.statement
+    return answer
+
+
+def transfer_to_ohio(
+    service: Service,
+    parent: referral_pb2.PublishRequest,
+    read: log_pb2.LoggedStatement,
+) -> referral_pb2.SubmitStatementRequest:
+    """Returns Nevada's transfer of a tip with its child referral."""
     link = statement_pb2.ReferralLink(
         kind=statement_pb2.REFERRAL_LINK_KIND_TRANSFER_OF,
-        referral_id=id_of(request),
-        referral_digest=parent,
+        referral_id=id_of(parent),
+        referral_digest=statement_digest(parent.referral),
     )
     child = service.publish_request(
         publisher=NEVADA,
@@ -282,13 +293,40 @@ async def test_a_transfer_is_logged_with_its_child(service: Service) -> None:
     transfer = statement_pb2.Transfer(
         child_referral_id=id_of(child), child_digest=statement_digest(child.referral)
     )
-    item = statement(service, NEVADA, last.statement, transfer=transfer)
-    assert (await refused(submit(item))).reason == "MALFORMED"
+    item = statement(service, NEVADA, read, transfer=transfer)
     item.child.CopyFrom(child)
+    return item
+
+
+async def test_a_transfer_is_logged_with_its_child(service: Service) -> None:
+    request = to_nevada(service)
+    item = transfer_to_ohio(service, request, await read_in_nevada(service, request))
+    submit = service.referrals(NEVADA).SubmitStatement
+    alone = referral_pb2.SubmitStatementRequest(statement=item.statement)
+    assert (await refused(submit(alone))).reason == "MALFORMED"
     answer = await submit(item)
-    assert answer.child.referral.statement == child.referral
+    assert answer.child.referral.statement == item.child.referral
     assert service.verify(answer.child.acceptance) > 0
     assert (await first(receive(service))).delivery.referral == answer.child.referral
+
+
+async def test_a_transfer_beyond_the_release_is_refused_with_proof(
+    service: Service,
+) -> None:
+    granted = vocabulary_pb2.CONSENT_STATE_GRANTED
+    request = to_nevada(
+        service,
+        basis=vocabulary_pb2.DISCLOSURE_BASIS_VICTIM_WRITTEN_RELEASE,
+        consent=statement_pb2.Consent(state=granted, recipients=[NEVADA]),
+    )
+    item = transfer_to_ohio(service, request, await read_in_nevada(service, request))
+    answer = await refused(service.referrals(NEVADA).SubmitStatement(item))
+    assert answer.reason == "DISCLOSURE_FORBIDDEN"
+    logged = answer.detail(log_pb2.LoggedStatement)
+    assert service.verify(logged) > 0
+    rejection = parse_statement(logged.statement).message.rejection
+    assert rejection.rule == "transfer-within-consent"
+    assert rejection.recipient == STATE_POLICE
 
 
 # --- watching -------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import hashlib
 import re
 import shutil
 import subprocess
+from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import product
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from onward.core.consent import binds
 from onward.v1 import directory_pb2, statement_pb2, vocabulary_pb2
 from onward_server.exchange.policy import DisclosurePolicy, Refusal
 from onward_server.exchange.policy_files import PolicyInvalidError, read_policy_files
@@ -69,13 +71,14 @@ def referral(
     reporter: str = "FRIEND",
     age: str = "ADULT",
     jurisdiction: str = "US-OH",
+    urgency: str = "",
     reason: str = "",
     given: statement_pb2.Consent | None = None,
     test: bool = False,
 ) -> statement_pb2.Referral:
     return statement_pb2.Referral(
         basis=vocabulary_pb2.DisclosureBasis.Value(f"DISCLOSURE_BASIS_{basis}"),
-        urgency=vocabulary_pb2.URGENCY_ROUTINE,
+        urgency=vocabulary_pb2.Urgency.Value(f"URGENCY_{urgency or CLASSES[basis]}"),
         trafficking_type=vocabulary_pb2.TRAFFICKING_TYPE_LABOR,
         reporter_type=vocabulary_pb2.ReporterType.Value(f"REPORTER_TYPE_{reporter}"),
         subject_age_group=vocabulary_pb2.AgeGroup.Value(f"AGE_GROUP_{age}"),
@@ -84,6 +87,10 @@ def referral(
         consent=given,
         test=test,
     )
+
+
+CLASSES = defaultdict(lambda: "ROUTINE", IMMINENT_DANGER="IMMINENT_DANGER")
+"""The class of a tip that does not state one, by its basis."""
 
 
 def rule_of(refusal: Refusal | None) -> str:
@@ -237,6 +244,115 @@ def test_the_combinations_are_all_there_are() -> None:
         assert set(given) == names - {"UNSPECIFIED"}
 
 
+# --- What binds a transfer ------------------------------------------------------------
+
+RELEASED = "VICTIM_WRITTEN_RELEASE"
+SHARED = "AGENCY_TO_AGENCY"
+WITHIN_CONSENT = "transfer-within-consent"
+
+
+def above(given: statement_pb2.Consent | None) -> statement_pb2.Referral:
+    """Returns what was transferred, and binds the transfer."""
+    return referral(RELEASED, reporter="MEDICAL", given=given)
+
+
+OTHERS = [CHILD_WELFARE, SHELTER, HOTLINE]
+NOT_WITHIN = [
+    consent("GRANTED", *OTHERS),
+    consent("GRANTED", POLICE, ends=timedelta()),
+    consent("GRANTED", ends=-DAY),
+    consent("VERBAL_PENDING_WRITING", *OTHERS, ends=DAY),
+    consent("WITHDRAWN", POLICE),
+    consent("EXPIRED"),
+    consent("DECLINED"),
+    consent("NOT_REACHABLE"),
+    None,
+]
+WITHIN = [
+    consent("GRANTED"),
+    consent("GRANTED", POLICE, ends=DAY),
+    consent("VERBAL_PENDING_WRITING", POLICE, CHILD_WELFARE),
+]
+
+
+@pytest.mark.parametrize("given", NOT_WITHIN)
+@pytest.mark.parametrize(
+    ("child", "verdict"),
+    [
+        (referral(SHARED), WITHIN_CONSENT),
+        (referral("THIRD_PARTY_TIP"), WITHIN_CONSENT),
+        (referral("STATUTE"), WITHIN_CONSENT),
+        (referral("NO_PERSONAL_DATA"), WITHIN_CONSENT),
+        (referral(RELEASED, given=consent("EXPIRED")), WITHIN_CONSENT),
+        (
+            referral(RELEASED, given=consent("GRANTED", SHELTER)),
+            WITHIN_CONSENT,
+        ),
+        # It rests on a release of its own.
+        (referral(RELEASED, given=consent("GRANTED", POLICE)), "allowed"),
+        # The law wants it, whoever consents.
+        (referral(SHARED, age="13_17"), "allowed"),
+        (referral(SHARED, age="SUSPECTED_MINOR"), "allowed"),
+        (referral("MANDATED_REPORT"), "allowed"),
+        (referral("COURT_ORDER"), "allowed"),
+        (referral("IMMINENT_DANGER", reason="stated"), "allowed"),
+        (
+            referral("IMMINENT_DANGER", urgency="ROUTINE", reason="stated"),
+            "imminent-danger-class",
+        ),
+    ],
+)
+def test_what_a_consent_does_not_cover_is_transferred_only_where_the_law_wants_it(
+    policy: DisclosurePolicy,
+    given: statement_pb2.Consent | None,
+    child: statement_pb2.Referral,
+    verdict: str,
+) -> None:
+    found = policy.refusal(CHILD_WELFARE, child, [POLICE], NOW, above(given))
+    assert rule_of(found) == verdict
+
+
+@pytest.mark.parametrize("given", WITHIN)
+@pytest.mark.parametrize("basis", [SHARED, "NO_PERSONAL_DATA", "MANDATED_REPORT"])
+def test_what_a_consent_covers_is_transferred_while_it_is_in_force(
+    policy: DisclosurePolicy, given: statement_pb2.Consent, basis: str
+) -> None:
+    child = referral(basis)
+    assert policy.refusal(CHILD_WELFARE, child, [POLICE], NOW, above(given)) is None
+
+
+def test_a_consent_that_covers_a_transfer_permits_nothing_by_itself(
+    policy: DisclosurePolicy,
+) -> None:
+    tip, bound = referral("THIRD_PARTY_TIP", jurisdiction="US-TX"), above(WITHIN[0])
+    found = policy.refusal(CHILD_WELFARE, tip, [POLICE], NOW, bound)
+    assert rule_of(found) == "no-permission"
+
+
+def test_a_minors_tip_goes_to_authorities_only_without_consent(
+    policy: DisclosurePolicy,
+) -> None:
+    child = referral("NO_PERSONAL_DATA", age="13_17")
+    found = policy.refusal(POLICE, child, [HOTLINE], NOW, above(None))
+    assert rule_of(found) == WITHIN_CONSENT
+
+
+@pytest.mark.parametrize(
+    ("basis", "reporter", "bound"),
+    [
+        ("VICTIM_WRITTEN_RELEASE", "MEDICAL", True),
+        ("VICTIM_VERBAL_REQUEST", "FAMILY", True),
+        ("GUARDIAN_RELEASE", "FAMILY", True),
+        ("MANDATED_REPORT", "POTENTIAL_VICTIM", True),
+        ("THIRD_PARTY_TIP", "FAMILY", False),
+        ("AGENCY_TO_AGENCY", "MEDICAL", False),
+    ],
+)
+def test_which_consents_bind_a_transfer(basis: str, reporter: str, bound: bool) -> None:
+    tip = referral(basis, reporter=reporter)
+    assert binds(tip.basis, tip.reporter_type) is bound
+
+
 # --- The rules, one by one ------------------------------------------------------------
 
 
@@ -328,6 +444,16 @@ def test_imminent_danger_needs_its_reason(
 ) -> None:
     tip = referral("IMMINENT_DANGER", reason=reason)
     assert rule_of(policy.refusal(HOTLINE, tip, [POLICE], NOW)) == "no-permission"
+
+
+@pytest.mark.parametrize("urgency", ["MINOR", "TIME_SENSITIVE", "ROUTINE"])
+@pytest.mark.parametrize("recipient", [POLICE, CHILD_WELFARE])
+def test_imminent_danger_is_no_basis_of_another_class(
+    policy: DisclosurePolicy, urgency: str, recipient: directory_pb2.Member
+) -> None:
+    tip = referral("IMMINENT_DANGER", age="13_17", urgency=urgency, reason="stated")
+    refusal = policy.refusal(HOTLINE, tip, [recipient], NOW)
+    assert rule_of(refusal) == "imminent-danger-class"
 
 
 def test_everybody_but_the_potential_victim_is_a_third_party(
@@ -592,7 +718,7 @@ def test_more_than_ten_rules_keep_their_order(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('AgeGroup::"MIXED"', 'AgeGroup::"MIXD"', ["minor", "MIXD"]),
+        ('AgeGroup::"MIXED"', 'AgeGroup::"MIXD"', ["transfer-within-consent", "MIXD"]),
         ("urgencyReasonStated", "urgencyReason", ["imminent-danger", "urgencyReason"]),
         ('resource in Group::"service-provider"', 'resource in Group::"shelter"', []),
         ("context.consentCoversRecipient", '"yes"', ["adult-self-report"]),
@@ -605,7 +731,7 @@ def test_more_than_ten_rules_keep_their_order(folder: Path) -> None:
         (
             '@citation("exchange policy")',
             '@citation(" ")',
-            ["third-party", "@citation"],
+            ["imminent-danger-class", "@citation"],
         ),
         (
             '@sentence("Content',

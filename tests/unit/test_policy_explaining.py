@@ -224,7 +224,7 @@ def test_a_changed_condition_is_a_difference_though_the_sentence_is_the_same() -
         1,
     )
     (found,) = differences(changed(), changed({"default.cedar": text}))
-    assert found.what == "rule minor"
+    assert found.what == "rule transfer-within-consent"
     assert "SUSPECTED_MINOR or MIXED" in found.before
     assert "SUSPECTED_MINOR or ADULT" in found.after
 

@@ -281,11 +281,18 @@ def _explain_referral(policy_set: PolicySet, path: Path, *, as_json: bool) -> No
     question, policy = Question(path), DisclosurePolicy(policy_set)
     body, publisher = question.referral(), question.member("publisher")
     recipients, now = question.recipients(), to_datetime(SystemClock().now_ms())
-    found = met_by_referral(policy, publisher, body, recipients, now)
+    above = question.above()
+    found = met_by_referral(policy, publisher, body, recipients, now, above)
+    consents = [item.consent for item in (body, above) if item]
+    ends = [
+        item.expire_time.ToDatetime(UTC)
+        for item in consents
+        if item.HasField("expire_time")
+    ]
     later = []
-    if body.consent.HasField("expire_time"):
-        end = body.consent.expire_time.ToDatetime(UTC)
-        later = met_by_referral(policy, publisher, body, recipients, max(now, end))
+    if ends:
+        end = max(now, *ends)
+        later = met_by_referral(policy, publisher, body, recipients, end, above)
     spans = spans_of(policy, body.urgency, body.jurisdiction.code)
     if as_json:
         put(

@@ -2,14 +2,16 @@
 
 A referral::
 
-    {"publisher": MEMBER, "recipients": [MEMBER, ...], "referral": {...}}
+    {"publisher": MEMBER, "recipients": [MEMBER, ...], "referral": {...},
+     "parent": {...}}
 
 A withholding::
 
     {"hotline": MEMBER, "intake": {...}, "withholding": {...}}
 
-``referral``, ``intake`` and ``withholding`` are the messages of the contract in their
-JSON form, as far as the policy looks at them. MEMBER is an object with ``kind`` and
+``referral``, ``parent``, ``intake`` and ``withholding`` are the contract's messages in
+their JSON form, as far as the policy looks at them; of a transfer, ``parent`` is the
+referral that it comes from. MEMBER is an object with ``kind`` and
 ``jurisdictions``, and a ``name`` where a consent names it. Values of an enumeration may
 be written without their prefix.
 """
@@ -24,6 +26,7 @@ from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message
 
+from onward.core.consent import binds
 from onward.core.errors import MalformedError
 from onward.v1 import directory_pb2, statement_pb2
 
@@ -78,6 +81,13 @@ class Question:
     def referral(self) -> statement_pb2.Referral:
         """Returns the referral."""
         return self.message("referral", statement_pb2.Referral)
+
+    def above(self) -> statement_pb2.Referral | None:
+        """Returns the referral whose consent binds a transfer, if there is one."""
+        if "parent" not in self._data:
+            return None
+        parent = self.message("parent", statement_pb2.Referral)
+        return parent if binds(parent.basis, parent.reporter_type) else None
 
     def _parsed(self, name: str, data: Any, kind: type[MessageT]) -> MessageT:  # noqa: ANN401
         message = kind()

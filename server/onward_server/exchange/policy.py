@@ -162,6 +162,7 @@ class DisclosurePolicy:
         referral: statement_pb2.Referral,
         recipients: Sequence[directory_pb2.Member],
         now: datetime,
+        above: statement_pb2.Referral | None = None,
     ) -> Refusal | None:
         """Returns why a referral may not go to one of its recipients.
 
@@ -170,13 +171,14 @@ class DisclosurePolicy:
             referral: well-formed by ``onward.core.bodies``.
             recipients: the directory entries, in the referral's order.
             now: decides whether a consent has ended; UTC.
+            above: for a transfer, the nearest referral above it whose consent binds it.
 
         Returns:
             The refusal for the first recipient to which it may not go, or None where it
             may go to all of them.
         """
         for recipient in recipients:
-            rule = self._answer(facts_of(publisher, recipient, referral, now))
+            rule = self._answer(facts_of(publisher, recipient, referral, now, above))
             if rule is not None:
                 return _refusal(rule, recipient.name)
         return None

@@ -141,13 +141,17 @@ def met_by_referral(
     referral: statement_pb2.Referral,
     recipients: Sequence[directory_pb2.Member],
     now: datetime,
+    above: statement_pb2.Referral | None = None,
 ) -> list[Met]:
-    """Returns what a referral would meet, for each of its recipients."""
+    """Returns what a referral would meet, for each of its recipients.
+
+    ``above`` is for a transfer: the nearest referral above it whose consent binds it.
+    """
     return [
         _met(
             policy,
-            facts_of(publisher, recipient, referral, now),
-            policy.refusal(publisher, referral, [recipient], now),
+            facts_of(publisher, recipient, referral, now, above),
+            policy.refusal(publisher, referral, [recipient], now, above),
             recipient.name,
         )
         for recipient in recipients

@@ -4,7 +4,7 @@ There are two questions: may a referral go to a recipient (:class:`Facts`), and 
 tip be withheld (:class:`WithholdingFacts`). Their facts are what
 ``policies/schema.cedarschema`` describes, and no more. They can be hashed, and two
 questions with equal facts have the same answer. Time is among them only as the state of
-the consent, which is ``EXPIRED`` from the moment at which it ends.
+each consent, which is ``EXPIRED`` from the moment at which it ends.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from google.protobuf.descriptor import EnumDescriptor
-from google.protobuf.timestamp_pb2 import Timestamp
 
+from onward.core.consent import covers, state_at
 from onward.v1 import directory_pb2, statement_pb2, vocabulary_pb2
 
 CedarJson: TypeAlias = dict[str, Any]
@@ -42,13 +42,6 @@ GROUPS: Final[Mapping[int, tuple[str, ...]]] = MappingProxyType(
     }
 )
 """The groups that each kind of member is in, as the schema's comment lists them."""
-
-_GIVEN: Final = frozenset(
-    {
-        vocabulary_pb2.CONSENT_STATE_GRANTED,
-        vocabulary_pb2.CONSENT_STATE_VERBAL_PENDING_WRITING,
-    }
-)
 
 
 class Party(NamedTuple):
@@ -94,6 +87,9 @@ class Facts(NamedTuple):
     jurisdiction: str
     tribal_land: bool
     test: bool
+    parent_binds: bool
+    parent_consent: int
+    parent_consent_covers_recipient: bool
 
     @property
     def action(self) -> Action:
@@ -127,6 +123,9 @@ class Facts(NamedTuple):
             "country": _country(self.jurisdiction),
             "tribalLand": self.tribal_land,
             "test": self.test,
+            "parentBinds": self.parent_binds,
+            "parentConsent": _value(words.ConsentState.DESCRIPTOR, self.parent_consent),
+            "parentConsentCoversRecipient": self.parent_consent_covers_recipient,
         }
 
 
@@ -186,17 +185,25 @@ def facts_of(
     recipient: directory_pb2.Member,
     referral: statement_pb2.Referral,
     now: datetime,
+    above: statement_pb2.Referral | None = None,
 ) -> Facts:
-    """Returns the facts about a referral and one of its recipients at a time (UTC)."""
+    """Returns the facts about a referral and one of its recipients at a time (UTC).
+
+    Args:
+        publisher: who signed the referral.
+        recipient: one of its recipients.
+        referral: the referral.
+        now: decides whether a consent has ended.
+        above: for a transfer, the nearest referral above it whose consent binds it.
+    """
     consent = referral.consent
+    bound = above.consent if above else statement_pb2.Consent()
     return Facts(
         publisher=_party(publisher),
         recipient=_party(recipient),
         basis=referral.basis,
-        consent=_consent_state(consent, now),
-        consent_covers_recipient=(
-            not consent.recipients or recipient.name in consent.recipients
-        ),
+        consent=state_at(consent, now),
+        consent_covers_recipient=covers(consent, recipient.name),
         reporter=referral.reporter_type,
         age_group=referral.subject_age_group,
         urgency=referral.urgency,
@@ -205,6 +212,9 @@ def facts_of(
         jurisdiction=referral.jurisdiction.code,
         tribal_land=referral.jurisdiction.tribal_land,
         test=referral.test,
+        parent_binds=above is not None,
+        parent_consent=state_at(bound, now),
+        parent_consent_covers_recipient=bool(above) and covers(bound, recipient.name),
     )
 
 
@@ -243,20 +253,6 @@ def _request(
 def _party(member: directory_pb2.Member) -> Party:
     """Returns what of a directory entry is a fact."""
     return Party(member.name, member.kind, tuple(member.jurisdictions))
-
-
-def _consent_state(consent: statement_pb2.Consent, now: datetime) -> int:
-    """Returns the state at a time: consent that was given and has ended is expired.
-
-    The times are compared as numbers, since the publisher's need not be one that a
-    calendar has.
-    """
-    if consent.state in _GIVEN and consent.HasField("expire_time"):
-        at, end = Timestamp(), consent.expire_time
-        at.FromDatetime(now)
-        if (end.seconds, end.nanos) <= (at.seconds, at.nanos):
-            return vocabulary_pb2.CONSENT_STATE_EXPIRED
-    return consent.state
 
 
 def _country(jurisdiction: str) -> str:

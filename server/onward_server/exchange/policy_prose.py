@@ -33,6 +33,7 @@ _FACTS: Final = MappingProxyType(
     {
         "basis": "the basis",
         "consent": "the consent",
+        "parentConsent": "the consent that binds it",
         "reporter": "the reporter",
         "ageGroup": "the age group",
         "urgency": "the class",
@@ -53,6 +54,14 @@ _CLAIMS: Final = MappingProxyType(
         "urgencyReasonStated": (
             "the reason for the urgency is stated",
             "no reason for the urgency is stated",
+        ),
+        "parentBinds": (
+            "the consent of a referral that it came from binds it",
+            "no consent of a referral that it came from binds it",
+        ),
+        "parentConsentCoversRecipient": (
+            "the consent that binds it covers the recipient",
+            "the consent that binds it does not cover the recipient",
         ),
         "tribalLand": ("the place is tribal land", "the place is no tribal land"),
         "test": ("it is a test", "it is no test"),

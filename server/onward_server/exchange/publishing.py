@@ -58,6 +58,7 @@ from onward_server.exchange.draft import Draft
 from onward_server.exchange.ending import end_ms
 from onward_server.exchange.ledger import Ledger
 from onward_server.exchange.limits import Limits
+from onward_server.exchange.lineage import binding
 from onward_server.exchange.passing_on import answered, pass_on
 from onward_server.exchange.policy import DisclosurePolicy, Refusal
 from onward_server.exchange.reading import Reader, Signed
@@ -117,6 +118,7 @@ class Publication:
 
     Attributes:
         child_of: for a transfer, the parent referral's id; planned with its parent.
+        above: for a transfer, the nearest referral above it whose consent binds it.
         rejected: after planning: whether the answer is a ``Rejection``.
     """
 
@@ -125,6 +127,7 @@ class Publication:
     recipients: Sequence[MemberEntry]
     sealed_to: SealedTo
     child_of: str = ""
+    above: statement_pb2.Referral | None = None
     rejected: bool = field(default=False, init=False)
 
     @property
@@ -233,6 +236,7 @@ class Publication:
             self.signed.message.referral,
             [member.proto for member in recipients],
             to_datetime(draft.now_ms),
+            self.above,
         )
 
     def _check_content(self, draft: Draft) -> None:
@@ -295,7 +299,7 @@ class Publication:
                 jurisdiction=body.jurisdiction.code,
                 accepted_ms=draft.now_ms,
                 expire_ms=end_ms(
-                    draft.policy, self.signed.author, body, self.recipients
+                    draft.policy, self.signed.author, body, self.recipients, self.above
                 ),
                 content_digest=b"" if self.rejected else body.content_digest,
                 content_size=body.content_size,
@@ -372,13 +376,15 @@ class Publishing:
         sealed_to = await self._check_content(body, sending)  # 8
         recipients = self._check_recipients(body, sealed_to, now)  # 6
         members = [member.proto for member in recipients]
-        self._ledger.policy.refusal(caller.entry.proto, body, members, now)  # 7
+        above = await binding(self._store, child_of)
+        self._ledger.policy.refusal(caller.entry.proto, body, members, now, above)  # 7
         return Publication(
             signed,
             sending,
             recipients,
             sealed_to,
             child_of=child_of,
+            above=above,
         )
 
     @staticmethod
