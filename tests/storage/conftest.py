@@ -10,8 +10,10 @@ from typing import Protocol
 import pytest
 
 from onward_server.storage.contract import Store
+from onward_server.storage.postgres import open_postgres
 from onward_server.storage.sqlite import open_sqlite
 from tests.storage.scribe import Scribe
+from tests.support import postgres
 
 
 class Backend(Protocol):
@@ -20,36 +22,47 @@ class Backend(Protocol):
     async def open(self) -> Store:
         """Opens it; the caller closes it."""
 
-    def backup_target(self) -> str:
-        """Returns where a backup can be written."""
-
-    async def open_backup(self) -> Store:
-        """Opens what was written there."""
-
 
 class SqliteBackend:
     """A database file."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
         self.path = folder / "exchange.sqlite"
 
     async def open(self) -> Store:
         return await open_sqlite(str(self.path))
 
-    def backup_target(self) -> str:
-        return str(self._folder / "backup.sqlite")
 
-    async def open_backup(self) -> Store:
-        return await open_sqlite(self.backup_target())
+class PostgresBackend:
+    """A database of a server."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    async def open(self) -> Store:
+        return await open_postgres(self.url)
 
 
-BACKENDS = {"sqlite": SqliteBackend}
+@asynccontextmanager
+async def sqlite_backend(folder: Path) -> AsyncIterator[Backend]:
+    yield SqliteBackend(folder)
+
+
+@asynccontextmanager
+async def postgres_backend(folder: Path) -> AsyncIterator[Backend]:
+    async with postgres.database() as url:
+        yield PostgresBackend(url)
+
+
+BACKENDS = {"sqlite": sqlite_backend, "postgres": postgres_backend}
 
 
 @pytest.fixture(params=BACKENDS)
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
-    return BACKENDS[request.param](tmp_path)
+async def backend(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[Backend]:
+    async with BACKENDS[request.param](tmp_path) as backend:
+        yield backend
 
 
 @pytest.fixture

@@ -173,6 +173,24 @@ async def test_tools_do_not_make_a_database(path: Path) -> None:
 # ---------------------------------------------------------------------- backups
 
 
+async def test_backup_is_the_state_of_one_moment(path: Path, scribe: Scribe) -> None:
+    await make(path, scribe)
+    target = str(path.with_name("backup"))
+    store = await open_sqlite(str(path))
+    before = await store.head()
+    await store.backup(target)
+    scribe.publish("r2", OHIO)
+    await scribe.commit(store)
+    await store.close()
+    copy = await open_sqlite(target)
+    row = scribe.referrals["r1"]
+    assert await copy.head() == before
+    assert await copy.referral("r1") == row
+    assert await copy.referral("r2") is None
+    assert await copy.content(row.content_digest) == b"sealed"
+    await copy.close()
+
+
 async def test_backup_replaces_nothing(path: Path, scribe: Scribe) -> None:
     await make(path, scribe)
     target = path.with_name("backup")

@@ -259,21 +259,3 @@ async def test_closing_lets_running_work_end(backend: Backend, scribe: Scribe) -
     await asyncio.gather(written, *reading)
     async with opened(backend) as store:
         assert await store.referral("r1") is not None
-
-
-async def test_backup_is_the_state_of_one_moment(
-    backend: Backend, store: Store, scribe: Scribe
-) -> None:
-    scribe.publish("before", OHIO)
-    batch = await scribe.commit(store)
-    await store.backup(backend.backup_target())
-    scribe.publish("after", OHIO)
-    await scribe.commit(store)
-    copy = await backend.open_backup()
-    try:
-        assert await copy.head() == batch.checkpoint
-        assert await copy.referral("before") == batch.referrals["before"]
-        assert await copy.referral("after") is None
-        assert await copy.content(batch.contents[0][0]) == b"sealed"
-    finally:
-        await copy.close()

@@ -1,0 +1,158 @@
+"""One connection to PostgreSQL, and what its errors mean."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Literal, TypeAlias, TypeVar
+
+import asyncpg
+from asyncpg.connect_utils import SessionAttribute
+
+from onward.core.errors import MalformedError
+from onward_server.storage.faults import unavailable
+
+T = TypeVar("T")
+
+PATIENCE_SECONDS = 10.0
+"""How long anything of a writing transaction may take; then it gives way."""
+
+_CONNECT_SECONDS = 5.0
+
+_CACHED_STATEMENTS = 256
+"""More than there are queries, so that each is prepared once per connection."""
+
+_CAUSES = {
+    "25006": "it is a standby, which cannot be written; name the primary",
+    "25P03": "the work was interrupted",
+    "3D000": "there is no database of this name",
+    "40001": "it was busy with the same rows",
+    "40P01": "it was busy with the same rows",
+    "42501": "the exchange's role lacks a privilege there",
+    "53000": "it lacks resources",
+    "53100": "its disk is full",
+    "53200": "it has not enough memory",
+    "53300": "it takes no more connections",
+    "55P03": "another exchange process keeps it busy",
+    "57014": "it did not answer in time",
+    "57P01": "it is shutting down",
+    "57P02": "it is shutting down",
+    "57P03": "it is starting or shutting down",
+    "58030": "reading or writing its disk failed",
+    "XX001": "it is damaged; restore a backup",
+    "XX002": "it is damaged; restore a backup",
+}
+"""Failures of the machines, by SQLSTATE. All others are defects of ours."""
+
+_CLASSES = {
+    "08": "the connection was lost",
+    "28": "it does not accept the exchange's role or password",
+}
+"""The same for all SQLSTATEs of a class."""
+
+_SETTINGS = {
+    "application_name": "onward",
+    # Every query has its index. Without statistics, as in a new database, the server
+    # may think that reading a whole table is as fast, and keeps to that for a while.
+    "enable_seqscan": "off",
+    "jit": "off",
+    # A machine that is gone without a word is noticed.
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+}
+
+_ROLES: Mapping[str, Sequence[str]] = {
+    "writer": (
+        # Durable when COMMIT returns; who has set more than that keeps it.
+        """SELECT set_config('synchronous_commit', 'on', false)
+        WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')""",
+        f"SET statement_timeout = '{PATIENCE_SECONDS}s'",
+        f"SET lock_timeout = '{PATIENCE_SECONDS}s'",
+        # A process that hangs inside a transaction gives the turn back.
+        f"SET idle_in_transaction_session_timeout = '{PATIENCE_SECONDS}s'",
+    ),
+    "reader": ("SET default_transaction_read_only = on",),
+    "place": ("SELECT 1",),
+}
+
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+"""A connection; each is used by one task at a time."""
+
+
+async def connect(url: str, role: Literal["writer", "reader", "place"]) -> Connection:
+    """Connects to the primary; a reader cannot change anything.
+
+    Raises:
+        MalformedError: the URL is none.
+        UnavailableError: it cannot be reached, or does not let us in.
+    """
+    async with translating("cannot open the database"):
+        connection = await asyncpg.connect(
+            url,
+            timeout=_CONNECT_SECONDS,
+            statement_cache_size=_CACHED_STATEMENTS,
+            max_cached_statement_lifetime=0,
+            server_settings=_SETTINGS,
+            target_session_attrs=SessionAttribute.primary,
+        )
+        try:
+            await connection.execute(";".join(_ROLES[role]))
+        except BaseException:
+            connection.terminate()
+            raise
+    return connection
+
+
+@asynccontextmanager
+async def translating(what: str = "") -> AsyncIterator[None]:
+    """Turns failures of the machines into errors that say so.
+
+    Raises:
+        UnavailableError: the database cannot be used at present.
+        MalformedError: its URL is none.
+    """
+    try:
+        yield
+    except asyncpg.ClientConfigurationError:
+        # Its text may quote the URL, and so a password.
+        raise MalformedError(
+            "the database's URL is not one of PostgreSQL's; write "
+            "postgresql://role@host/database",
+            field="storage.url",
+        ) from None
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        cause = _cause(error)
+        if cause is None:
+            raise
+        failed = what or "the exchange cannot use its database at present"
+        raise unavailable(f"{failed}: {cause}; retry the same call later") from error
+
+
+def _cause(error: Exception) -> str | None:
+    """Returns what of the machines failed, or None."""
+    state = getattr(error, "sqlstate", None)
+    if state is not None:
+        return _CAUSES.get(state) or _CLASSES.get(state[:2])
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        return "no server that its URL names is the primary"
+    if isinstance(error, TimeoutError):
+        return "it did not answer in time"
+    if isinstance(error, OSError):
+        return "it cannot be reached"
+    # asyncpg's own: either the connection is gone, or we used it wrongly.
+    return "the connection was lost" if "clos" in str(error) else None
+
+
+async def completed(work: Awaitable[T]) -> T:
+    """Awaits work to its end, also when the caller is cancelled meanwhile."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        raise

@@ -1,0 +1,392 @@
+"""What can be asked of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from onward_server.storage.contract import (
+    Alarms,
+    CheckpointRow,
+    CosignatureRow,
+    DeliveryRow,
+    Figures,
+    IntakeRow,
+    MemberRow,
+    PolicyRow,
+    ReferralRow,
+    Standing,
+    StatementRow,
+    TileRow,
+    TimestampRow,
+    TokenRow,
+    Topic,
+    VouchedRow,
+    intake_subject,
+)
+from onward_server.storage.postgres import contents
+from onward_server.storage.postgres.pool import ReaderPool
+from onward_server.storage.postgres.queries import QUERIES
+from onward_server.storage.postgres.rows import R, make_row, make_rows
+
+
+class PostgresReader:
+    """The reading half of :class:`~onward_server.storage.contract.Store`.
+
+    Each call is one query, and so sees one consistent, committed state.
+    """
+
+    def __init__(self, readers: ReaderPool) -> None:
+        self._readers = readers
+
+    # ------------------------------------------------------------------ the log
+
+    async def head(self) -> CheckpointRow | None:
+        """The newest checkpoint, or None before the first entry."""
+        return await self._row(CheckpointRow, QUERIES.head)
+
+    async def standing(self) -> Standing:
+        """How far the log, the directory and the policy are."""
+        head, *indexes = await self._readers.run(QUERIES.standing)
+        row = make_row(CheckpointRow, head) if head else None
+        return Standing(row, *(-1 if index is None else index for index in indexes))
+
+    async def checkpoint(self, size: int) -> CheckpointRow | None:
+        """The checkpoint of exactly this size, if one was signed."""
+        return await self._row(CheckpointRow, QUERIES.checkpoint, size=size)
+
+    async def checkpoints_covering(
+        self, indexes: Iterable[int]
+    ) -> Mapping[int, CheckpointRow]:
+        """For each index, the first checkpoint that covers the entry."""
+        found = await self._all(QUERIES.checkpoints_covering, indexes=list(indexes))
+        return {row["log_index"]: make_row(CheckpointRow, row) for row in found}
+
+    async def cosignatures(self, sizes: Iterable[int]) -> list[CosignatureRow]:
+        """The cosignatures on checkpoints of these sizes, by size and witness."""
+        return await self._rows(CosignatureRow, QUERIES.cosignatures, sizes=list(sizes))
+
+    async def cosigned_from(
+        self, size: int, witnesses: Collection[str], least: int, limit: int
+    ) -> list[int]:
+        """Sizes that at least ``least`` of these witnesses cosigned, ``size`` or more.
+
+        In order; the first one is the earliest that covers all entries below ``size``.
+        """
+        return await self._values(
+            QUERIES.cosigned_from,
+            first=size,
+            witnesses=list(witnesses),
+            least=least,
+            limit=limit,
+        )
+
+    async def cosigned_up_to(
+        self, size: int, witnesses: Collection[str], least: int, limit: int
+    ) -> list[int]:
+        """The same, ``size`` or less, the largest first."""
+        return await self._values(
+            QUERIES.cosigned_up_to,
+            last=size,
+            witnesses=list(witnesses),
+            least=least,
+            limit=limit,
+        )
+
+    async def first_timestamps(self, size: int) -> list[TimestampRow]:
+        """Of each authority, its token on the smallest checkpoint of at least a size.
+
+        By authority; one without such a token is absent.
+        """
+        return await self._rows(TimestampRow, QUERIES.first_timestamps, first=size)
+
+    async def timestamps(self, sizes: Iterable[int]) -> list[TimestampRow]:
+        """The tokens on checkpoints of these sizes, by size and authority."""
+        return await self._rows(TimestampRow, QUERIES.timestamps, sizes=list(sizes))
+
+    async def vouched(self, size: int, limit: int) -> list[VouchedRow]:
+        """Checkpoints with cosignatures or tokens, of ``size`` or more, in order."""
+        return await self._rows(VouchedRow, QUERIES.vouched, first=size, limit=limit)
+
+    async def last_timestamp(self, authority: str) -> TimestampRow | None:
+        """The token of an authority on the largest checkpoint that it has stamped."""
+        return await self._row(
+            TimestampRow, QUERIES.last_timestamp, authority=authority
+        )
+
+    async def tiles(
+        self, coordinates: Iterable[tuple[int, int]]
+    ) -> Mapping[tuple[int, int], bytes]:
+        """Hash tiles by (level, index); a missing one is absent."""
+        wanted = list(coordinates)
+        rows = await self._rows(
+            TileRow,
+            QUERIES.tiles,
+            levels=[level for level, _ in wanted],
+            indexes=[index for _, index in wanted],
+        )
+        return {(row.level, row.index): row.data for row in rows}
+
+    async def statements(self, indexes: Sequence[int]) -> list[StatementRow]:
+        """Entries by log index, in the order asked; unknown ones are left out."""
+        rows = await self._rows(StatementRow, QUERIES.statements, indexes=indexes)
+        found = {row.log_index: row for row in rows}
+        return [found[index] for index in indexes if index in found]
+
+    async def find_statement(self, digest: bytes) -> StatementRow | None:
+        """The entry with this digest."""
+        return await self._row(StatementRow, QUERIES.find_statement, digest=digest)
+
+    async def digests(self, first: int, limit: int) -> list[bytes]:
+        """Consecutive entries' digests, from index ``first``."""
+        return await self._values(QUERIES.digests, first=first, past=first + limit)
+
+    async def chain(self, referral_id: str) -> list[StatementRow]:
+        """All statements about one referral, in the log's order."""
+        return await self._rows(StatementRow, QUERIES.chain, referral_id=referral_id)
+
+    async def history(self, kind: str, subject: str) -> list[StatementRow]:
+        """All statements of one kind about one subject, in the log's order."""
+        return await self._rows(
+            StatementRow, QUERIES.history, kind=kind, subject=subject
+        )
+
+    # ------------------------------------------------------------------ referrals
+
+    async def referral(self, referral_id: str) -> ReferralRow | None:
+        """One referral."""
+        return await self._row(ReferralRow, QUERIES.referral, referral_id=referral_id)
+
+    async def children(self, referral_id: str) -> list[str]:
+        """Ids of the referrals into which this one was transferred, oldest first."""
+        return await self._values(QUERIES.children, referral_id=referral_id)
+
+    async def deliveries(self, referral_ids: Sequence[str]) -> list[DeliveryRow]:
+        """The deliveries of these referrals."""
+        return await self._rows(
+            DeliveryRow, QUERIES.deliveries, referral_ids=referral_ids
+        )
+
+    async def published(
+        self, publisher: str, before_index: int, limit: int
+    ) -> list[ReferralRow]:
+        """Accepted referrals of a publisher with a smaller log index, newest first."""
+        return await self._rows(
+            ReferralRow,
+            QUERIES.published,
+            publisher=publisher,
+            before=before_index,
+            limit=limit,
+        )
+
+    async def received(
+        self, recipient: str, before_index: int, limit: int
+    ) -> list[ReferralRow]:
+        """Accepted referrals to a recipient with a smaller log index, newest first."""
+        return await self._rows(
+            ReferralRow,
+            QUERIES.received,
+            recipient=recipient,
+            before=before_index,
+            limit=limit,
+        )
+
+    async def in_jurisdictions(
+        self, jurisdictions: Sequence[str], after_index: int, limit: int
+    ) -> list[ReferralRow]:
+        """Referrals with places of these codes and a larger index, oldest first."""
+        return await self._rows(
+            ReferralRow,
+            QUERIES.in_jurisdictions,
+            codes=jurisdictions,
+            after=after_index,
+            limit=limit,
+        )
+
+    async def retractions_pending(self, recipient: str) -> list[str]:
+        """Ids of referrals whose retraction this recipient has not answered."""
+        return await self._values(QUERIES.retractions_pending, recipient=recipient)
+
+    async def feed(
+        self, member: str, topic: Topic, after_index: int, limit: int
+    ) -> list[int]:
+        """Log indexes that the member is to hear of, larger than this, in order."""
+        return await self._values(
+            QUERIES.feed, member=member, topic=topic, after=after_index, limit=limit
+        )
+
+    async def feed_before(
+        self, member: str, topic: Topic, before_index: int, limit: int
+    ) -> list[int]:
+        """The same, smaller than this, the newest first."""
+        return await self._values(
+            QUERIES.feed_before,
+            member=member,
+            topic=topic,
+            before=before_index,
+            limit=limit,
+        )
+
+    async def content(self, digest: bytes) -> bytes | None:
+        """Sealed content, or None when it is not stored (or erased)."""
+        return await self._readers.run(partial(contents.read, digest))
+
+    async def expired(self, now_ms: int, limit: int) -> list[str]:
+        """Ids of accepted referrals whose content is due for erasure."""
+        return await self._values(QUERIES.expired, now_ms=now_ms, limit=limit)
+
+    async def retracted_parents(self, limit: int) -> list[str]:
+        """Ids of retracted referrals with a child whose content is still here."""
+        return await self._values(QUERIES.retracted_parents, limit=limit)
+
+    async def state_counts(self) -> Mapping[int, int]:
+        """How many deliveries are in each state."""
+        return dict(await self._all(QUERIES.state_counts))
+
+    async def oldest_waiting(self) -> Mapping[int, int]:
+        """For each urgency, when its longest waiting delivery was accepted."""
+        return dict(await self._all(QUERIES.oldest_waiting))
+
+    # ------------------------------------------------------------------ intakes
+
+    async def intake(self, hotline: str, number: int) -> IntakeRow | None:
+        """One intake."""
+        return await self._row(
+            IntakeRow, QUERIES.intake, hotline=hotline, number=number
+        )
+
+    async def last_intake(self, hotline: str) -> IntakeRow | None:
+        """A hotline's intake with the largest number."""
+        return await self._row(IntakeRow, QUERIES.last_intake, hotline=hotline)
+
+    async def last_in_jurisdiction(self, hotline: str, code: str) -> int:
+        """A hotline's largest number in one jurisdiction; 0 if it has none there."""
+        query = partial(QUERIES.last_in_jurisdiction, hotline=hotline, code=code)
+        return await self._readers.run(query) or 0
+
+    async def intakes(
+        self, hotline: str, state: int, after_number: int, limit: int
+    ) -> list[IntakeRow]:
+        """A hotline's intakes with a larger number, in order; state 0 is any."""
+        query, chosen = QUERIES.intakes_after, {}
+        if state:
+            query, chosen = QUERIES.intakes_in_state, {"state": state}
+        return await self._rows(
+            IntakeRow, query, hotline=hotline, after=after_number, limit=limit, **chosen
+        )
+
+    async def intake_statements(self, hotline: str, number: int) -> list[StatementRow]:
+        """All statements about one intake, in the log's order, without referrals."""
+        return await self._rows(
+            StatementRow,
+            QUERIES.intake_statements,
+            subject=intake_subject(hotline, number),
+        )
+
+    # ------------------------------------------------------------------ deadlines
+
+    async def due(self, now_ms: int, limit: int) -> Alarms:
+        """Deliveries and intakes whose ``alarm_ms`` is at or before ``now_ms``."""
+        deliveries, intakes = await self._readers.run(
+            partial(QUERIES.due, now_ms=now_ms, limit=limit)
+        )
+        return Alarms(
+            [(referral_id, recipient) for referral_id, recipient in deliveries],
+            [(hotline, number) for hotline, number in intakes],
+        )
+
+    async def next_alarm(self) -> int | None:
+        """The smallest ``alarm_ms`` of all, or None where there is none."""
+        found: int | None = await self._readers.run(QUERIES.next_alarm)
+        return found
+
+    # ------------------------------------------------------------------ policies
+
+    async def policies(self) -> list[PolicyRow]:
+        """All policy sets that were put in force, oldest first, with empty files."""
+        return await self._rows(PolicyRow, QUERIES.policies)
+
+    async def policy(self, digest: bytes) -> PolicyRow | None:
+        """The policy set with this digest; with an empty one, the one in force."""
+        return await self._row(PolicyRow, QUERIES.policy, digest=digest)
+
+    # ------------------------------------------------------------------ audits
+
+    async def figures(self, codes: Sequence[str]) -> Figures:
+        """What the tables say about the intakes and deliveries of jurisdictions."""
+        size, intakes, deliveries = await self._readers.run(
+            partial(QUERIES.figures, codes=codes)
+        )
+        return Figures(
+            size=size or 0,
+            intakes={(who, urgency, state): n for who, urgency, state, n in intakes},
+            deliveries={
+                (who, urgency, state): n for who, urgency, state, n in deliveries
+            },
+        )
+
+    async def export(
+        self, codes: Sequence[str], first: int, end: int, limit: int
+    ) -> list[StatementRow]:
+        """Entries of jurisdictions with an index in [first, end), in order."""
+        return await self._rows(
+            StatementRow,
+            QUERIES.export,
+            codes=codes,
+            first=first,
+            past=end,
+            limit=limit,
+        )
+
+    async def export_digests(
+        self, codes: Sequence[str], first: int, end: int
+    ) -> list[bytes]:
+        """The digests of all entries that :meth:`export` would return, in order."""
+        return await self._values(
+            QUERIES.export_digests, codes=codes, first=first, past=end
+        )
+
+    async def export_parties(self, codes: Sequence[str]) -> list[str]:
+        """Hotlines, watchers and recipients of what the codes match, by name."""
+        return await self._values(QUERIES.export_parties, codes=codes)
+
+    # ------------------------------------------------------------------ members
+
+    async def members(self) -> list[MemberRow]:
+        """All present directory entries, ordered by name."""
+        return await self._rows(MemberRow, QUERIES.members)
+
+    async def token(self, token_id: str) -> TokenRow | None:
+        """One enrolment token."""
+        return await self._row(TokenRow, QUERIES.token, token_id=token_id)
+
+    async def member_tokens(self, member: str) -> list[TokenRow]:
+        """Enrolment tokens of one member."""
+        return await self._rows(TokenRow, QUERIES.member_tokens, member=member)
+
+    # ------------------------------------------------------------------ asking
+
+    async def _row(
+        self, row_type: type[R], query: Callable[..., Any], **parameters: object
+    ) -> R | None:
+        """Runs a query that returns one row or none."""
+        record = await self._readers.run(partial(query, **parameters))
+        return None if record is None else make_row(row_type, record)
+
+    async def _rows(
+        self, row_type: type[R], query: Callable[..., Any], **parameters: object
+    ) -> list[R]:
+        """Runs a query that returns rows."""
+        return make_rows(row_type, await self._all(query, **parameters))
+
+    async def _values(
+        self, query: Callable[..., Any], **parameters: object
+    ) -> list[Any]:
+        """Runs a query that returns one value in each row."""
+        return [value for (value,) in await self._all(query, **parameters)]
+
+    async def _all(self, query: Callable[..., Any], **parameters: object) -> list[Any]:
+        """Runs a query that returns records of its own."""
+        records: list[Any] = await self._readers.run(partial(query, **parameters))
+        return records

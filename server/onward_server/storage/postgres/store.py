@@ -1,0 +1,193 @@
+"""The store: this process's turns to write, and its place among the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager, suppress
+
+from onward.core.errors import (
+    MalformedError,
+    OnwardError,
+    Reason,
+    StateError,
+    UnavailableError,
+)
+from onward_server.storage.faults import unavailable
+from onward_server.storage.postgres.connection import Connection, connect, translating
+from onward_server.storage.postgres.migrations import check_present, migrate
+from onward_server.storage.postgres.place import Place
+from onward_server.storage.postgres.pool import ReaderPool
+from onward_server.storage.postgres.queries import QUERIES
+from onward_server.storage.postgres.reader import PostgresReader
+from onward_server.storage.postgres.writer import PostgresWriter
+
+
+async def open_postgres(
+    url: str, *, connections: int = 4, read_only: bool = False
+) -> PostgresStore:
+    """Opens a database, fills an empty one, and brings its schema here.
+
+    Close the store, also after an error: its place is kept as long as it is open.
+
+    Args:
+        url: ``postgresql://role:password@host:port/database?sslmode=...``, with several
+            hosts where there are standbys: the one that is the primary is taken. It is
+            shown to nobody.
+        connections: how many calls can read at the same time; two more connections are
+            for writing, and for the place.
+        read_only: for tools beside a running exchange. Then the database must have the
+            present schema, and ``writing`` is refused.
+
+    Raises:
+        MalformedError: that is no such URL.
+        UnavailableError: it cannot be reached, does not let us in, belongs to another
+            program, or has another schema.
+    """
+    writer = await connect(url, "reader" if read_only else "writer")
+    try:
+        await (check_present if read_only else migrate)(writer)
+    finally:
+        await writer.close(timeout=1)
+    store = PostgresStore(url, connections, read_only=read_only)
+    if not read_only:
+        await store.take_place()
+    return store
+
+
+class PostgresStore(PostgresReader):
+    """See :class:`~onward_server.storage.contract.Store`; see :func:`open_postgres`.
+
+    Writing
+    -------
+    All processes on the database take turns: a transaction begins by waiting for an
+    advisory lock, which the server gives free when the transaction ends, whatever
+    becomes of the process. Nobody keeps the turn, or waits for it, longer than
+    ``PATIENCE_SECONDS``. A connection that was lost is made again by whoever writes
+    next.
+
+    Erasing
+    -------
+    The server keeps a row as it was before it was erased until it is cleaned up. So a
+    commit that erased is followed by a VACUUM of the secrets, and while an older
+    transaction prevents that, so is each later one. The write-ahead log and backups
+    have the old row for as long as the operator keeps them.
+    """
+
+    def __init__(self, url: str, connections: int, *, read_only: bool) -> None:
+        super().__init__(ReaderPool(url, connections))
+        self._url = url
+        self._open = not read_only
+        self._place = Place(url)
+        self._keeper: asyncio.Task[None] | None = None
+        self._writer: Connection | None = None
+        self._turn = asyncio.Lock()
+        self._facts: Mapping[str, str] | None = None
+        self._refused: OnwardError | None = None
+
+    @property
+    def replica(self) -> str:
+        """The name of this process among those on the database."""
+        return self._place.replica
+
+    async def take_place(self) -> None:
+        """Takes this process's place, and keeps it until the store is closed."""
+        await self._place.take()
+        self._keeper = asyncio.create_task(self._place.keep(self._rejoin))
+
+    async def join(self, facts: Mapping[str, str]) -> None:
+        """Takes a place among the processes that work on the database.
+
+        Raises:
+            StateError: one that runs differs; says in what.
+        """
+        async with self.writing() as writer:
+            for other in await writer.join(dict(facts)):
+                _check_same(facts, other)
+        self._facts = facts
+
+    def listen(self, heard: Callable[[Collection[str]], None]) -> None:
+        """Has ``heard`` called after commits of other processes."""
+        self._place.listen(heard)
+
+    async def leads(self, chore: str) -> bool:
+        """Whether this process is the one of all that does a chore."""
+        try:
+            return await self._place.leads(chore)
+        except UnavailableError:
+            return False
+
+    async def close(self) -> None:
+        """Ends all work and closes the database."""
+        async with self._turn:
+            self._open = False
+            if self._keeper is not None:
+                self._keeper.cancel()
+                await asyncio.wait([self._keeper])
+            await self._place.close()
+            await self._readers.close()
+            if self._writer is not None:
+                await self._writer.close(timeout=1)
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[PostgresWriter]:
+        """The one writing transaction."""
+        async with self._turn:
+            if self._refused is not None:
+                raise self._refused
+            writer = PostgresWriter(await self._connected(), self.replica)
+            try:
+                yield writer
+                await writer.commit()
+            except BaseException:
+                with suppress(UnavailableError):
+                    await writer.roll_back()
+                raise
+            if writer.erased:
+                with suppress(UnavailableError):
+                    await self._clean_up()
+
+    async def backup(self, target: str) -> None:
+        """Refuses: PostgreSQL has its own ways.
+
+        Raises:
+            MalformedError: always.
+        """
+        raise MalformedError(
+            f"{target} is not written: back PostgreSQL up with its own tools, such as "
+            "pg_basebackup with the write-ahead log, or pg_dump",
+            field="target",
+        )
+
+    async def _connected(self) -> Connection:
+        """Returns the writing connection, made again if it was lost."""
+        if not self._open:
+            raise unavailable("the database is not open for writing")
+        if self._writer is None or self._writer.is_closed():
+            self._writer = await connect(self._url, "writer")
+        return self._writer
+
+    async def _clean_up(self) -> None:
+        """Removes erased secrets from the table, if no older reader is in the way."""
+        async with translating():
+            await QUERIES.vacuum_secrets(await self._connected())
+
+    async def _rejoin(self) -> None:
+        """Joins again, after the others may have believed this process to be gone."""
+        if self._facts is not None:
+            try:
+                await self.join(self._facts)
+            except StateError as error:
+                self._refused = error
+
+
+def _check_same(facts: Mapping[str, str], other: Mapping[str, str]) -> None:
+    """Compares what must be the same in all processes; values are not shown."""
+    for name in sorted(facts.keys() | other.keys()):
+        if facts.get(name) != other.get(name):
+            raise StateError(
+                Reason.ERROR_REASON_STATE_FORBIDS,
+                f"an exchange process with another {name} works on this database; give "
+                "all of them the same configuration, or stop the others first",
+                metadata={"fact": name},
+            )
