@@ -271,6 +271,7 @@ _OUR_FAULT = frozenset(
 
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _PROPAGATOR = TraceContextTextMapPropagator()
+_TRACE_CONTEXT = frozenset(_PROPAGATOR.fields)
 
 Metadata = Iterable[tuple[str, str | bytes]]
 
@@ -346,7 +347,7 @@ class Telemetry:
         carrier = {
             key: value
             for key, value in metadata
-            if key in _PROPAGATOR.fields and isinstance(value, str)
+            if key in _TRACE_CONTEXT and isinstance(value, str)
         }
         if not self.enabled:
             yield Observation(_valid_traceparent(carrier))

@@ -53,12 +53,11 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """What the transport says about the other side.
+    """What the handshake says about the other side.
 
-    ``address`` is without the port; ``certificate`` is PEM, empty without one.
+    ``certificate`` is PEM, empty without one.
     """
 
-    address: str
     certificate: bytes
     tls_version: bytes
 
@@ -67,14 +66,16 @@ class Peer:
         """Returns the peer of a call."""
         said = context.auth_context()
         return cls(
-            context.peer().rpartition(":")[0],
             next(iter(said.get("x509_pem_cert", ())), b""),
             next(iter(said.get("ssl_tls_version", ())), b""),
         )
 
 
-class Interceptor(grpc.aio.ServerInterceptor):
-    """The one interceptor of a server.
+class Interceptor(grpc.GenericRpcHandler):
+    """The one interceptor of a server: it stands around every handler.
+
+    To gRPC it is the one thing that knows handlers, since what gRPC calls interceptors
+    is gone through anew at each call.
 
     Args:
         rules: of the methods that the server serves, by full method name.
@@ -103,21 +104,21 @@ class Interceptor(grpc.aio.ServerInterceptor):
             self._answer_unknown
         )
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
+    def surround(self, service: str, handlers: Mapping[str, Handler]) -> None:
+        """Puts everything around the handlers of a service.
+
+        Raises:
+            KeyError: a method has no rule.
+        """
+        for name, handler in handlers.items():
+            method = f"/{service}/{name}"
+            self._handlers[method] = self._around(
+                _Method(method, self._rules[method], handler)
+            )
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
         """Returns the method's handler with everything around it."""
-        method = handler_call_details.method
-        ready = self._handlers.get(method)
-        if ready is None:
-            handler = await continuation(handler_call_details)
-            if handler is None or method not in self._rules:
-                return self._unknown
-            ready = self._around(_Method(method, self._rules[method], handler))
-            self._handlers[method] = ready
-        return ready
+        return self._handlers.get(handler_call_details.method, self._unknown)
 
     def _around(self, method: _Method) -> Handler:
         """Puts steps 1 to 6 around a handler, of whatever kind."""
@@ -153,7 +154,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
         metadata = context.invocation_metadata() or ()
         with self._telemetry.call(name[1:], metadata) as observation:
             try:
-                call = self._begin(name, rule, Peer.of(context), observation)
+                call = self._begin(name, rule, context, observation)
                 with self._place(rule, call):
                     return await work(call)
             except asyncio.CancelledError:
@@ -166,15 +167,17 @@ class Interceptor(grpc.aio.ServerInterceptor):
             return await _refuse(context, refused, observation)
 
     def _begin(
-        self, name: str, rule: Rule, peer: Peer, observation: Observation
+        self, name: str, rule: Rule, context: Context, observation: Observation
     ) -> Call:
         """Steps 1 and 2; the call is then the one that this task serves."""
+        peer = Peer.of(context)
         caller = self._admit(rule, peer, observation)
 
         def recheck() -> None:
             self._admit(rule, peer, observation)
 
-        holder = caller.name if caller else peer.address
+        # Without a name it is the address, without the port.
+        holder = caller.name if caller else context.peer().rpartition(":")[0]
         call = Call(name, caller, holder, observation, recheck)
         calls.enter(call)
         return call

@@ -128,30 +128,30 @@ def make_server(
         surroundings.telemetry,
         port.max_message,
     )
-    server = grpc.aio.server(interceptors=[interceptor], options=_options(port))
+    server = grpc.aio.server(options=_options(port))
+    server.add_generic_rpc_handlers([interceptor])
     health = HealthService(surroundings.readiness, served)
-    generic = cast("grpc.aio.Server", _Generic(server))
+    behind = cast("grpc.aio.Server", _Behind(interceptor))
     for name, servicer in {**services, HEALTH: health}.items():
-        _REGISTER[name](servicer, generic)
+        _REGISTER[name](servicer, behind)
     if port.reflection:
         reflector = reflection.aio.ReflectionServicer(served)
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflector, generic)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflector, behind)
     return server, _listen(server, port.address, certificates)
 
 
-class _Generic:
-    """Takes what the generated functions register, but as generic handlers only.
+class _Behind:
+    """Takes what the generated functions register with a server to an interceptor.
 
-    They would also register each method by itself. With that, ``grpc.aio`` waits at
-    every call for each of the methods to be the one that is called, and the interceptor
-    finds the method anyway.
+    Nothing is registered with the server by itself: with that, ``grpc.aio`` waits at
+    every call for each of the methods to be the one that is called.
     """
 
-    def __init__(self, server: grpc.aio.Server) -> None:
-        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
+    def __init__(self, interceptor: Interceptor) -> None:
+        self.add_registered_method_handlers = interceptor.surround
 
-    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
-        """Leaves it."""
+    def add_generic_rpc_handlers(self, handlers: object) -> None:
+        """Leaves it: the same handlers come by name."""
 
 
 def _listen(server: grpc.aio.Server, address: str, certificates: Certificates) -> int:
