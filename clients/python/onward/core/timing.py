@@ -41,10 +41,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import accumulate
-from typing import Final
+from typing import Final, TypeVar
 
 from onward.core.statements import UnverifiedStatement
 from onward.core.tlog_policy import Policy
+
+_Time = TypeVar("_Time", datetime, int)
 
 MAX_CLOCK_SKEW: Final = timedelta(minutes=5)
 """By how much an honest clock may be off: a claim is contradicted only beyond it."""
@@ -287,17 +289,48 @@ def judge(
     event = done or ended or undone
     if due is None:
         return Deadline(name, None, done, Judgement.UNDETERMINED, event.source)
-    first, last = due
-    unsupported = late and event.source is Source.CLAIMS
-    judgement = Judgement.UNDETERMINED
-    if event.earliest > last:
-        judgement = Judgement.MISSED
-    elif event is ended and not unsupported:
+    judgement = judgement_of(
+        due,
+        (event.earliest, event.latest),
+        done=event is done,
+        ended=event is ended,
+        supported=not late or event.source is not Source.CLAIMS,
+    )
+    if judgement is None:
         return None
-    elif event is done and event.latest <= first and not unsupported:
-        judgement = Judgement.MET
     disputed = late and judgement is Judgement.UNDETERMINED
-    return Deadline(name, first, done, judgement, event.source, disputed=disputed)
+    return Deadline(name, due[0], done, judgement, event.source, disputed=disputed)
+
+
+def judgement_of(
+    due: tuple[_Time, _Time],
+    made: tuple[_Time, _Time],
+    *,
+    done: bool,
+    ended: bool,
+    supported: bool,
+) -> Judgement | None:
+    """Judges a deadline by its times, whatever they are counted in.
+
+    Args:
+        due: when it was due, at the earliest and at the latest.
+        made: when what settles it was made, at the earliest and at the latest; where
+            nothing does, up to when the evidence goes, twice.
+        done: whether it was done.
+        ended: whether the delivery took a turn instead, after which it is not due.
+        supported: whether what settles it was there in time by the log's order, or by
+            the word of others than its issuer.
+
+    Returns:
+        The judgement, or None when it lapsed.
+    """
+    if made[0] > due[1]:
+        return Judgement.MISSED
+    if ended and supported:
+        return None
+    if done and supported and made[1] <= due[0]:
+        return Judgement.MET
+    return Judgement.UNDETERMINED
 
 
 def _lower_bounds(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +11,7 @@ import msgspec
 from onward.core.audit.report import AuditReport
 from onward.core.audit.tables import Table
 from onward.report._page import render_report
-from onward.report._values import Plain, plain_of, report_dict
+from onward.report._values import Plain, report_dict, rows_of
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
@@ -42,17 +41,13 @@ def _write_table(table: Table, folder: Path) -> Path:
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(table.columns)
-        rows.writerows(_rows(table))
+        rows.writerows(map(_harmless, rows_of(table)))
     return path
 
 
-def _rows(table: Table) -> Iterator[Iterable[Plain]]:
-    for row in table.rows:
-        yield [_harmless(plain_of(cell)) for cell in row]
-
-
-def _harmless(value: Plain) -> Plain:
-    """Returns a value that no spreadsheet takes for a formula, whoever wrote it."""
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return f"'{value}"
-    return value
+def _harmless(row: list[Plain]) -> list[Plain]:
+    """Returns a row that no spreadsheet takes for formulas, whoever wrote it."""
+    return [
+        f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+        for value in row
+    ]

@@ -23,6 +23,8 @@ FORMAT: Final = "onward-report/v1"
 
 Plain: TypeAlias = str | int | float | None
 
+_PLAIN: Final = (str, int, type(None))
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS: Final = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s"))
 _SECOND: Final = 1000
@@ -48,8 +50,6 @@ def text_of(cell: Cell) -> str:
 def plain_of(cell: Cell) -> Plain:
     """Returns a cell for machines: counts, seconds, shares of one, RFC 3339."""
     match cell:
-        case str() | int() | None if not isinstance(cell, Hidden):
-            return cell
         case Count():
             return cell.value
         case Span():
@@ -61,6 +61,8 @@ def plain_of(cell: Cell) -> Plain:
             return rfc3339(cell.ms)
         case Hidden():
             return cell.value
+        case _:
+            return cell
 
 
 class _Figure(str):
@@ -102,12 +104,16 @@ def time_of(ms: int) -> datetime:
 
 def rfc3339(ms: int) -> str:
     """Returns a time as RFC 3339, UTC."""
-    return time_of(ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"{time_of(ms).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def rows_of(table: Table) -> list[list[Plain]]:
     """Returns the rows of a table for machines."""
-    return [[plain_of(cell) for cell in row] for row in table.rows]
+    # A year has a million cells, and most of them are plain.
+    return [
+        [cell if isinstance(cell, _PLAIN) else plain_of(cell) for cell in row]
+        for row in table.rows
+    ]
 
 
 def report_dict(report: AuditReport) -> dict[str, object]:

@@ -6,7 +6,7 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Final
 
 from onward.core.audit.book import check_answers, check_numbers, keep_book
@@ -134,8 +134,9 @@ class Audit:
             shown: the indexes of all statements of the export, in its order.
         """
         self._shown = shown
-        for before, at in pairwise([-1, *shown]):
-            if not before < at < self.log_size:
+        size = self.log_size
+        for before, at in pairwise(chain([-1], shown)):
+            if not before < at < size:
                 why = "it is not in the log's order, or past what was looked at"
                 self._found.add(Finding(READABLE, f"log entry {at}", why, "LOG_RANGE"))
         entries, findings = self.reader().parse_common(lines)
@@ -182,7 +183,8 @@ class Audit:
         duties = tuple(all_duties(book, referrals.values(), self._policies, clock))
         found.extend(clock.prove(proofs_of(duties)))
         found.extend(check_remarks(book))  # 11
-        judged = (check_duty(duty, clock, self.log_size) for duty in duties)
+        size = self.log_size
+        judged = (check_duty(duty, clock, size) for duty in duties)
         found.extend(finding for finding in judged if finding)
         found.extend(check_figures(self.header, book, referrals.values()))  # 12
         hidden = check_coverage(clock, 0, self.log_size) if self.whole else None
@@ -297,8 +299,15 @@ class Audit:
                 f"it speaks of {body.statement_count} statements, and there are "
                 f"{len(self._shown)}: some were taken out, or put in"
             )
-        if tree_root(digests_of(self.entries, self._shown)) != body.statements_root:
+        if self._shown_root() != body.statements_root:
             raise _not_shown("it speaks of other statements than there are")
+
+    def _shown_root(self) -> bytes | None:
+        """Returns the root of the tree over the statements shown."""
+        count = len(self._shown)
+        if self._shown == array("q", range(count)):
+            return self._tree.root(count)  # all from the first on: it is known
+        return tree_root(digests_of(self.entries, self._shown))
 
     def _kind_of(self, name: str, at: int) -> int:
         """Returns a member's kind when an entry was appended; 0 if not known."""

@@ -20,9 +20,9 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from itertools import accumulate
+from itertools import accumulate, compress
 from typing import Final
 
 from onward.core.audit.facts import NONE, Finding
@@ -119,20 +119,10 @@ class Clock:
         self._settle_log(refuted)
         self._lower = self._lower_bounds(refuted)
         self._upper = self._upper_bounds()
-        self._earliest = earliest = array("q", self._claims)
-        for at, claimed in enumerate(self._claims):
-            if claimed == _UNKNOWN:
-                continue
-            if self._lower[at] - claimed > SKEW_MS:
-                yield _contradiction(at, _BACKDATED)
-            elif at in refuted:
-                seen = refuted[at]
-                yield _contradiction(
-                    at, _REFUTED.format(by=seen.by, source=seen.source)
-                )
-            elif claimed - self._upper[at] > SKEW_MS and not sightings.bound(at):
-                yield _contradiction(at, _POSTDATED)
-            earliest[at] = max(claimed, self._lower[at])
+        claims = zip(self._claims, self._lower, strict=True)
+        made = (one if one == _UNKNOWN else max(one, lower) for one, lower in claims)
+        self._earliest = array("q", made)
+        yield from self._contradictions(refuted, sightings)
 
     def prove(self, needs: Iterable[tuple[int, int]]) -> list[Finding]:
         """Has others' word verified; see :meth:`Sightings.prove`."""
@@ -165,6 +155,11 @@ class Clock:
     def made(self, at: int) -> int:
         """Returns when a statement was made: its claim, or its lower bound if later."""
         return self._earliest[at]
+
+    def latest(self, at: int) -> int:
+        """Returns when a statement was made at the latest: by others, else as above."""
+        seen = self._sightings.bound(at) if self._sightings else None
+        return milliseconds(seen.time) if seen else self._earliest[at]
 
     def logged_after(self, at: int) -> int:
         """Returns a time before which an entry was not logged."""
@@ -201,17 +196,37 @@ class Clock:
     def _refuted(self, sightings: Sightings) -> dict[int, Sighting]:
         """Returns the claims that others refute, and who does."""
         found: dict[int, Sighting] = {}
-        for at, claimed in enumerate(self._claims):
+        for at, claimed in enumerate(self._claims[: sightings.newest]):
             seen = sightings.bound(at) if claimed != _UNKNOWN else None
             if seen and claimed - milliseconds(seen.time) > SKEW_MS:
                 found[at] = seen
         return found
 
+    def _contradictions(
+        self, refuted: Mapping[int, Sighting], sightings: Sightings
+    ) -> Iterator[Finding]:
+        """Yields the claims that contradict a bound."""
+        bounds = zip(self._claims, self._lower, self._upper, strict=True)
+        for at, (claimed, lower, upper) in enumerate(bounds):
+            if lower - claimed <= SKEW_MS >= claimed - upper and at not in refuted:
+                continue
+            if claimed == _UNKNOWN:
+                continue
+            if lower - claimed > SKEW_MS:
+                yield _contradiction(at, _BACKDATED)
+            elif at in refuted:
+                seen = refuted[at]
+                why = _REFUTED.format(by=seen.by, source=seen.source)
+                yield _contradiction(at, why)
+            elif not sightings.bound(at):
+                yield _contradiction(at, _POSTDATED)
+
     def _settle_log(self, refuted: Container[int]) -> None:
         """Computes when each entry was logged, from what the exchange claims."""
+        said = zip(self._claims, self._exchange, strict=True)
         marks = [
-            time if self._exchange[at] and at not in refuted else _UNKNOWN
-            for at, time in enumerate(self._claims)
+            time if exchange and at not in refuted else _UNKNOWN
+            for at, (time, exchange) in enumerate(said)
         ]
         # `_last[n]` is the latest claim among the first n entries.
         self._last = array("q", accumulate([_UNKNOWN, *marks], max))
@@ -221,10 +236,11 @@ class Clock:
     def _lower_bounds(self, refuted: Container[int]) -> array[int]:
         """Returns a time before which each statement was not made."""
         lower = array("q", [_UNKNOWN]) * len(self._seen)
-        size = len(self._last) - 1
-        for at, seen in enumerate(self._seen):
-            bound = self._last[min(seen, at, size)]
-            answered = self._answered[at]
+        last = self._last
+        for at, (seen, answered) in enumerate(
+            zip(self._seen, self._answered, strict=True)
+        ):
+            bound = last[min(at, seen)]
             if NONE < answered < at:
                 told = self._exchange[answered] and answered not in refuted
                 said = self._claims[answered] if told else _UNKNOWN
@@ -237,22 +253,15 @@ class Clock:
         size = len(self._seen)
         by_size = array("q", [NEVER]) * (size + 1)
         upper = array("q", [NEVER]) * size
-        for at, exchange in enumerate(self._exchange):
-            if not exchange:
-                continue
-            time, seen, answered = (
-                self._claims[at],
-                self._seen[at],
-                self._answered[at],
-            )
-            by_size[min(seen, size)] = min(by_size[min(seen, size)], time)
+        said = zip(self._claims, self._seen, self._answered, strict=True)
+        for time, seen, answered in compress(said, self._exchange):
+            place = min(seen, size)
+            by_size[place] = min(by_size[place], time)
             if NONE < answered < size:
                 upper[answered] = min(upper[answered], time)
-        beyond = NEVER
-        for at in range(size - 1, -1, -1):
-            beyond = min(beyond, by_size[at + 1])
-            upper[at] = min(upper[at], beyond)
-        return upper
+        # By entry: the earliest of what had seen a tree with it.
+        beyond = array("q", accumulate(reversed(by_size[1:]), min))[::-1]
+        return array("q", map(min, upper, beyond))
 
 
 def time_of(ms: int) -> datetime:

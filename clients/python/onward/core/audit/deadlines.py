@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from onward.core.audit.clock import Clock, time_of
+from onward.core.audit.clock import Clock
 from onward.core.audit.duties import Duty
 from onward.core.audit.facts import NONE
-from onward.core.due import kind_name
-from onward.core.timing import Judgement, Source, judge
+from onward.core.timing import Judgement, Source, judgement_of
 
 
 class Kept(NamedTuple):
@@ -55,23 +54,26 @@ def judge_duty(duty: Duty, clock: Clock, size: int) -> Kept | None:
     """
     if duty.due is None:
         return None
-    first, last = duty.due
     breach = duty.breach
     # A missed review ends by its breach, which is nobody's having made it.
     closed = NONE if breach and breach.at == duty.span.closed else duty.span.closed
     done = NONE if breach and breach.at == duty.done else duty.done
     event = closed if done == NONE else done
-    interval = None if event == NONE else clock.interval(event)
     until = clock.logged_after(size)
-    kept = judge(
-        kind_name(duty.kind),
-        (time_of(first), time_of(last)),
-        None if done == NONE else interval,
-        interval if done == NONE else None,
-        time_of(until),
-        late=breach is not None and breach.at < event,
+    if event == NONE:
+        made, source = (until, until), Source.CLAIMS
+    else:
+        made, source = (clock.made(event), clock.latest(event)), clock.source(event)
+    late = breach is not None and breach.at < event
+    judgement = judgement_of(
+        duty.due,
+        made,
+        done=done != NONE,
+        ended=event != done,
+        supported=not late or source is not Source.CLAIMS,
     )
-    if kept is None:
+    if judgement is None:
         return None
-    waiting = event == NONE and until <= first
-    return Kept(kept.judgement, kept.source, waiting, kept.disputed)
+    disputed = late and judgement is Judgement.UNDETERMINED
+    waiting = event == NONE and until <= duty.due[0]
+    return Kept(judgement, source, waiting, disputed)

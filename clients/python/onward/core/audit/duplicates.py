@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from onward.core.audit.book import Book, IntakeRecord, KindOf
+from onward.core.audit.checks import entry
 from onward.core.audit.facts import NONE, Decision, Finding, ReferralFacts
 from onward.core.audit.steps import INTAKES
 from onward.core.intakes import Reach, may_repeat, reach
-from onward.core.merkle import HASH_SIZE
 
 
 class _Other(NamedTuple):
@@ -53,7 +53,7 @@ def check_duplicates(
         if other is None:
             if whole:
                 yield _found(record, "the tip that it repeats is missing")
-        elif entries[other.at * HASH_SIZE :][:HASH_SIZE] != link.same_as:
+        elif entry(entries, other.at) != link.same_as:
             yield _found(record, "the tip that it repeats is another one")  # 1
         elif other.reached is not None and not may_repeat(record.needed, other.reached):
             why = (

@@ -194,9 +194,10 @@ class Scope:
         audited = self.audited
         classes = {record.name: record.facts.urgency for record in self.intakes}
         classes |= {item.referral_id: item.urgency for item in self.referrals}
+        size = audited.log_size
         for duty in audited.duties:
             if duty.subject in classes:
-                kept = judge_duty(duty, audited.clock, audited.log_size)
+                kept = judge_duty(duty, audited.clock, size)
                 if kept is not None:
                     yield Judged(classes[duty.subject], duty, kept)
 

@@ -136,6 +136,8 @@ class Sightings:
         Returns:
             What does not hold.
         """
+        if not self._places:
+            return []
         # From the last entry on: what had seen one had seen all before it.
         wanted = sorted(needs, reverse=True)
         findings = self._prove(wanted)

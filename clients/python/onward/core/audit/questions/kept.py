@@ -82,16 +82,16 @@ class KeptDeadlines:
         What is not due yet is no judgement, and in no sum of judgements.
         """
         counts: Counter[tuple[str, str, str]] = Counter()
-        for item in self.judged:
-            label, source = word("Urgency", item.urgency), item.kept.source.value
-            waiting = item.kept.waiting
-            how = _WAITING if waiting else item.kept.judgement.value
+        alike = Counter((item.urgency, item.kept) for item in self.judged)
+        for (urgency, kept), count in alike.items():
+            label, source = word("Urgency", urgency), kept.source.value
+            how = _WAITING if kept.waiting else kept.judgement.value
             for named in (label, ""):
                 for said in (source, ""):
-                    counts[named, how, said] += 1
-            if not waiting:
-                counts["", "", source] += 1
-                counts["", "", ""] += 1
+                    counts[named, how, said] += count
+            if not kept.waiting:
+                counts["", "", source] += count
+                counts["", "", ""] += count
         return counts
 
     @property
