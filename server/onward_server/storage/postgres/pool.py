@@ -59,6 +59,8 @@ class ReaderPool:
 
     async def close(self) -> None:
         """Lets all work end that was asked for, and closes all connections."""
+        if self._closed:
+            return
         self._closed = True
         for _ in range(self._size):
             await self._free.acquire()

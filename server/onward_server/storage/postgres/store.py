@@ -47,11 +47,14 @@ async def open_postgres(
     writer = await connect(url, "reader" if read_only else "writer")
     try:
         await (check_present if read_only else migrate)(writer)
-    finally:
+        store = PostgresStore(url, connections, None if read_only else writer)
+        if not read_only:
+            await store.take_place()
+    except BaseException:
+        writer.terminate()
+        raise
+    if read_only:
         await writer.close(timeout=1)
-    store = PostgresStore(url, connections, read_only=read_only)
-    if not read_only:
-        await store.take_place()
     return store
 
 
@@ -74,13 +77,13 @@ class PostgresStore(PostgresReader):
     have the old row for as long as the operator keeps them.
     """
 
-    def __init__(self, url: str, connections: int, *, read_only: bool) -> None:
+    def __init__(self, url: str, connections: int, writer: Connection | None) -> None:
         super().__init__(ReaderPool(url, connections))
         self._url = url
-        self._open = not read_only
+        self._open = writer is not None
         self._place = Place(url)
         self._keeper: asyncio.Task[None] | None = None
-        self._writer: Connection | None = None
+        self._writer = writer
         self._turn = asyncio.Lock()
         self._facts: Mapping[str, str] | None = None
         self._refused: OnwardError | None = None
