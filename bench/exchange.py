@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -92,7 +92,10 @@ NOTHING: Final = Past()
 
 @asynccontextmanager
 async def open_exchange(
-    folder: Path, serve: Sequence[str | Path] = SERVE, past: Past = NOTHING
+    folder: Path,
+    serve: Sequence[str | Path] = SERVE,
+    past: Past = NOTHING,
+    database: str = "",
 ) -> AsyncIterator[Exchange]:
     """Makes an exchange and runs it while the block runs.
 
@@ -100,9 +103,10 @@ async def open_exchange(
         folder: where all of it is kept; must be empty.
         serve: the command to run; gets the option ``--config``.
         past: what it holds from the beginning.
+        database: the URL of an empty PostgreSQL database; SQLite without one.
     """
     data, address = folder / "exchange", free_address()
-    _init(data, address)
+    _init(data, address, database)
     await fill_log(data, past.entries)
     await fill_referrals(data, past.referrals)
     command = (*serve, "--config", data / FILE_NAME)
@@ -112,15 +116,39 @@ async def open_exchange(
         yield Exchange(server, data, *homes)
 
 
-def _init(data: Path, address: str) -> None:
+@contextmanager
+def serving_replica(exchange: Exchange, folder: Path) -> Iterator[Server]:
+    """Runs one more process of an exchange that is on PostgreSQL.
+
+    Args:
+        exchange: which.
+        folder: where this process has what is its own; must be empty.
+    """
+    address = free_address()
+    own = {
+        "ONWARD__API__LISTEN": address,
+        "ONWARD__ENROLMENT__LISTEN": free_address(),
+        "ONWARD__STORAGE__GUARD_FILE": str(folder / "head"),
+    }
+    command = (*SERVE, "--config", exchange.folder / FILE_NAME)
+    log = folder / "exchange.log"
+    with serving(command, address, log, {**_ENVIRONMENT, **own}) as server:
+        yield server
+
+
+def _init(data: Path, address: str, database: str) -> None:
     """Makes an exchange.
 
     Raises:
         RuntimeError: it could not be made.
     """
-    listen = ("--listen", address, "--enrolment-listen", free_address())
+    options = ["--listen", address, "--enrolment-listen", free_address()]
+    if database:
+        url_file = data.with_name("database-url")
+        url_file.write_text(database)
+        options += ["--database-url-file", str(url_file)]
     done = subprocess.run(
-        [BIN / "onward-server", "init", data, "--trust-domain", TRUST_DOMAIN, *listen],
+        [BIN / "onward-server", "init", data, "--trust-domain", TRUST_DOMAIN, *options],
         capture_output=True,
         check=False,
         text=True,

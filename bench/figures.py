@@ -82,9 +82,11 @@ class Figure:
     note: str = ""
 
     @classmethod
-    def alone(cls, name: str, unit: str, values: Sequence[float]) -> Self:
+    def alone(
+        cls, name: str, unit: str, values: Sequence[float], aim: Aim | None = None
+    ) -> Self:
         """Returns a figure that stands beside nothing."""
-        return cls(name, unit, Spread.of(values))
+        return cls(name, unit, Spread.of(values), aim=aim)
 
     @classmethod
     def missing(cls, name: str, why: str) -> Self:
@@ -134,7 +136,7 @@ class Figure:
         """The aim, and whether it is reached; empty without an aim."""
         if self.met is None or self.aim is None:
             return ""
-        unit = "" if self.aim.of == "ratio" else f" {self.unit}"
+        unit = "" if self.aim.of == "ratio" or not self.unit else f" {self.unit}"
         return f"{self.aim}{unit} {'met' if self.met else 'MISSED'}"
 
     def _judged(self, part: Judged, value: float) -> float:

@@ -22,6 +22,7 @@ from onward.core.tiles import edge_tiles
 from onward.core.tree import Tree
 from onward.v1 import vocabulary_pb2
 from onward_server.config import FILE_NAME, load
+from onward_server.databases import open_store
 from onward_server.exchange.guard import Guard
 from onward_server.material import load_log_signer
 from onward_server.storage.contract import (
@@ -35,7 +36,6 @@ from onward_server.storage.contract import (
     TileRow,
     Topic,
 )
-from onward_server.storage.sqlite import open_sqlite
 
 _ENTRIES_IN_COMMIT: Final = 100
 _REFERRALS_IN_COMMIT: Final = 2_000
@@ -53,6 +53,8 @@ _STORY: Final = ("referral", "acceptance", "handover", "received")
 
 async def fill_log(folder: Path, entries: int) -> None:
     """Appends entries until the log of an exchange that does not run has so many."""
+    if not entries:
+        return
     async with _opened(folder) as log:
         while log.tree.size < entries:
             end = min(log.tree.size + _ENTRIES_IN_COMMIT, entries)
@@ -66,6 +68,8 @@ async def fill_referrals(folder: Path, referrals: int) -> None:
     Their publisher is the agency ``hotline``; their recipients are ``archive`` and
     ``desk``, in turns.
     """
+    if not referrals:
+        return
     config = load(folder / FILE_NAME, {})
     async with _opened(folder) as log:
         begin_ms = log.now_ms - referrals * _EVERY_MS
@@ -109,7 +113,7 @@ async def _opened(folder: Path) -> AsyncIterator[_Log]:
     """Opens the log of an exchange; its guard knows at the end what was appended."""
     config = load(folder / FILE_NAME, {})
     signer = load_log_signer(config.keys.log_key_file, config.exchange.origin)
-    store = await open_sqlite(str(config.storage.database_file))
+    store = await open_store(config)
     guard = Guard(config.storage.guard_file)
     try:
         head = await store.head()

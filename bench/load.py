@@ -14,14 +14,22 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from bench.processes import Server, cpu_seconds
+from bench.processes import cpu_seconds
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
 
 Call = Callable[[Request], Awaitable[Reply]]
+
+
+class Busy(Protocol):
+    """A server, or several of them."""
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Seconds on a CPU until now."""
 
 
 @dataclass(slots=True)
@@ -47,7 +55,7 @@ async def closed(
     call: Call[Request, Reply],
     requests: Sequence[Request],
     callers: int,
-    server: Server,
+    server: Busy,
 ) -> Run[Reply]:
     """Lets callers call, each again as soon as it has its answer.
 
@@ -77,7 +85,7 @@ async def paced(
     call: Call[Request, Reply],
     requests: Sequence[Request],
     rate: float,
-    server: Server,
+    server: Busy,
 ) -> Run[Reply]:
     """Begins calls at a steady rate, whether or not earlier ones were answered.
 
@@ -108,7 +116,7 @@ async def paced(
 
 
 @contextmanager
-def _timed(run: Run[Reply], server: Server) -> Iterator[None]:
+def _timed(run: Run[Reply], server: Busy) -> Iterator[None]:
     """Takes the times of a run, undisturbed by our own garbage collector."""
     gc.collect()
     gc.disable()

@@ -20,6 +20,7 @@ from bench.latency import measure_human_ack, measure_latency
 from bench.loaded import measure_loaded
 from bench.offline import measure_floor, measure_verify
 from bench.peers import measure_peers
+from bench.replicas import measure_replicas
 from bench.rounds import (
     BATCH_CALLERS,
     MANY_CALLERS,
@@ -78,6 +79,7 @@ MEASURES: Final[Mapping[str, Measure]] = MappingProxyType(
         "growth-million": measure_growth_million,
         "log": measure_log,
         "verify": measure_verify,
+        "replicas": measure_replicas,
         "floor": measure_floor,
         "database": measure_database,
         "peers": measure_peers,

@@ -23,6 +23,8 @@ from bench.processes import free_address, serving
 
 _INSTALLED: Final = "/usr/lib/postgresql"
 _CONNECTIONS: Final = 200
+MISSING: Final = "not installed: apt-get install postgresql"
+
 _USERS: Final = ("postgres", "nobody")
 """As whom it runs when we are root, which it refuses to do."""
 
@@ -65,7 +67,7 @@ def open_postgres() -> Iterator[Postgres]:
     """
     initdb, postgres = find_program("initdb"), find_program("postgres")
     if initdb is None or postgres is None:
-        raise FileNotFoundError("PostgreSQL is not installed")
+        raise FileNotFoundError(MISSING)
     user, address = _user(), free_address()
     host, _, port = address.rpartition(":")
     with TemporaryDirectory(prefix="bench-postgres-") as folder:

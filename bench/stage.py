@@ -134,9 +134,9 @@ class Stage:
         self.received += count
         self.acknowledged += count if acknowledged else 0
 
-    def channel(self, home: Home) -> grpc.aio.Channel:
-        """Opens a member's channel to the exchange."""
-        return open_channel(home, self.exchange.server.address)
+    def channel(self, home: Home, address: str = "") -> grpc.aio.Channel:
+        """Opens a member's channel to the exchange, or to a replica of it."""
+        return open_channel(home, address or self.exchange.server.address)
 
     async def check_log(self) -> None:
         """Checks that the log has what was published, and nothing else."""
@@ -157,18 +157,19 @@ class Stage:
 
 @asynccontextmanager
 async def open_stage(
-    serve: Sequence[str | Path] = SERVE, past: Past = NOTHING
+    serve: Sequence[str | Path] = SERVE, past: Past = NOTHING, database: str = ""
 ) -> AsyncGenerator[Stage, None]:
     """Makes an exchange and an echo that run while the block runs.
 
     Args:
         serve: the command that serves the exchange.
         past: what the exchange holds from the beginning.
+        database: the URL of an empty PostgreSQL database; SQLite without one.
     """
     async with AsyncExitStack() as resources:
         folder = Path(resources.enter_context(TemporaryDirectory(prefix="bench-")))
         exchange = await resources.enter_async_context(
-            open_exchange(folder, serve, past)
+            open_exchange(folder, serve, past, database)
         )
         address = free_address()
         command = (sys.executable, "-m", "bench.echo", address, exchange.tls)
