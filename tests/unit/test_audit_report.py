@@ -31,6 +31,7 @@ from tests.support.audits import (
     POLICE,
     SHELTER,
     WELFARE,
+    Referred,
     Story,
     whys,
     wrong,
@@ -353,24 +354,129 @@ def test_a_referral_that_is_slower_or_of_another_state_than_its_tip_is_listed(
     assert answer(report, 8).attention
 
 
-def test_a_referral_passed_on_as_a_slower_one_is_listed(story: Story) -> None:
-    parent = story.refer(POLICE, intake=story.register(1))
-    acknowledged = parent.acknowledge(parent.receive())
+def pass_on(
+    story: Story, parent: Referred, to: str, by: str = POLICE, **changes: Any
+) -> Referred:
+    """A recipient transfers a referral that it has read."""
+    acknowledged = parent.acknowledge(parent.receive(by))
     link = statement_pb2.ReferralLink(
         kind=statement_pb2.REFERRAL_LINK_KIND_TRANSFER_OF,
         referral_id=parent.referral.id,
         referral_digest=parent.referral.digest,
     )
-    slow = v.URGENCY_INFORMATIONAL
-    child = story.refer(NEVADA, publisher=POLICE, links=[link], urgency=slow)
+    values: dict[str, Any] = {"basis": v.DISCLOSURE_BASIS_AGENCY_TO_AGENCY}
+    child = story.refer(to, publisher=by, links=[link], **(values | changes))
     body = statement_pb2.Transfer(
         child_referral_id=child.referral.id, child_digest=child.referral.digest
     )
-    parent.answers(POLICE, acknowledged, transfer=body)
-    parent.moved(POLICE, v.DELIVERY_STATE_TRANSFERRED)
+    parent.answers(by, acknowledged, transfer=body)
+    parent.moved(by, v.DELIVERY_STATE_TRANSFERRED)
+    return child
+
+
+def test_a_referral_passed_on_as_a_slower_one_is_listed(story: Story) -> None:
+    parent = story.refer(POLICE, intake=story.register(1))
+    child = pass_on(story, parent, NEVADA, urgency=v.URGENCY_INFORMATIONAL)
     story.end()
     (row,) = rows(story.reported(), 8, "differences")
     assert (row[0], row[2]) == (child.referral.id, parent.referral.id)
+
+
+RELEASED = v.DISCLOSURE_BASIS_VICTIM_WRITTEN_RELEASE
+
+
+def release(*names: str, end_ms: int = 0, state: int = 0) -> statement_pb2.Consent:
+    return statement_pb2.Consent(
+        state=v.ConsentState.ValueType(state or v.CONSENT_STATE_GRANTED),
+        recipients=names,
+        expire_time=timestamp(end_ms) if end_ms else None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "to", "child", "verdict"),
+    [
+        (release(), NEVADA, {}, "within the consent"),
+        (release(POLICE, NEVADA), NEVADA, {}, "within the consent"),
+        (release(NEVADA, end_ms=BEGIN + DAY), NEVADA, {}, "within the consent"),
+        (release(POLICE), NEVADA, {}, "the consent does not name the recipient"),
+        (release(NEVADA, end_ms=BEGIN), NEVADA, {}, "the consent was over"),
+        (
+            release(state=v.CONSENT_STATE_DECLINED),
+            NEVADA,
+            {},
+            "no consent was given",
+        ),
+        (
+            release(POLICE),
+            NEVADA,
+            {"basis": RELEASED, "consent": release(NEVADA)},
+            "a release of its own",
+        ),
+        (
+            release(POLICE),
+            NEVADA,
+            {"basis": RELEASED, "consent": release(POLICE)},
+            "the consent does not name the recipient",
+        ),
+        (
+            release(POLICE),
+            SHELTER,
+            {"basis": v.DISCLOSURE_BASIS_COURT_ORDER, "basis_citation": "stated"},
+            "wanted by law",
+        ),
+        (
+            release(POLICE),
+            WELFARE,
+            {"subject_age_group": v.AGE_GROUP_13_17},
+            "wanted by law",
+        ),
+        (
+            release(POLICE),
+            SHELTER,
+            {"subject_age_group": v.AGE_GROUP_13_17},
+            "the consent does not name the recipient",
+        ),
+    ],
+)
+def test_how_a_transfer_stands_to_the_consent(
+    story: Story,
+    given: statement_pb2.Consent,
+    to: str,
+    child: dict[str, Any],
+    verdict: str,
+) -> None:
+    parent = story.refer(intake=story.register(1), basis=RELEASED, consent=given)
+    passed_on = pass_on(story, parent, to, **child)
+    story.end()
+    report = story.reported()
+    assert wrong(story.judged()) == set()
+    counts = dict(rows(report, 8, "transfers-by-consent"))
+    assert counts == {verdict: 1, "all": 1}
+    listed = [(row[0], row[5]) for row in rows(report, 8, "transfers")]
+    within = verdict == "within the consent"
+    assert listed == ([] if within else [(passed_on.referral.id, verdict)])
+    beyond = verdict.startswith(("no consent", "the consent"))
+    assert count(report, 8, "beyond") == beyond
+    assert answer(report, 8).attention is beyond
+
+
+def test_a_consent_binds_what_is_transferred_twice(story: Story) -> None:
+    parent = story.refer(
+        intake=story.register(1), basis=RELEASED, consent=release(POLICE, WELFARE)
+    )
+    child = pass_on(story, parent, WELFARE)
+    pass_on(story, child, NEVADA, by=WELFARE)
+    story.end()
+    report = story.reported()
+    assert (count(report, 8, "transfers"), count(report, 8, "beyond")) == (2, 1)
+
+
+def test_what_rests_on_no_consent_binds_no_transfer(story: Story) -> None:
+    parent = story.refer(intake=story.register(1), consent=release(POLICE))
+    pass_on(story, parent, NEVADA)
+    story.end()
+    assert count(story.reported(), 8, "transfers") == 0
 
 
 def test_a_declined_referral_that_nobody_took_over_has_no_owner(story: Story) -> None:

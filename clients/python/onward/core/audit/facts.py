@@ -164,6 +164,9 @@ class ReferralFacts(NamedTuple):
     """One referral with its deliveries. The names are the statement's.
 
     Attributes:
+        consent: what the person concerned said, a ``ConsentState``.
+        consented: whom that names; nobody in particular if empty.
+        consent_end_ms: from when on it is over; 0 if no end is stated.
         parent_id: the referral that it was transferred from, or empty.
         parent_digest: its digest.
         accepted: index of the acceptance.
@@ -182,6 +185,8 @@ class ReferralFacts(NamedTuple):
     jurisdiction: str
     basis: int
     consent: int
+    consented: tuple[str, ...]
+    consent_end_ms: int
     reporter: int
     age_group: int
     test: bool

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from onward.core.audit.facts import (
     NONE,
@@ -49,6 +50,8 @@ def facts_of_referral(
         body.jurisdiction.code,
         body.basis,
         body.consent.state,
+        tuple(body.consent.recipients),
+        _end(body.consent.expire_time),
         body.reporter_type,
         body.subject_age_group,
         body.test,
@@ -171,6 +174,11 @@ def _passing(entry: Entry) -> Passing:
 
 def _index(entry: Entry | None) -> int:
     return NONE if entry is None else entry.index
+
+
+def _end(time: Timestamp) -> int:
+    """Returns the first whole millisecond that is not before a time, 0 for none."""
+    return milliseconds(time) + (time.nanos % _NANOSECONDS > 0)
 
 
 def _span(time: Duration) -> int:

@@ -10,6 +10,11 @@ from onward.core.audit.book import IntakeRecord
 from onward.core.audit.chains import intake_chain
 from onward.core.audit.facts import NONE, ReferralFacts, Remark
 from onward.core.audit.questions.asking import GROUND, counted, parts, verdict
+from onward.core.audit.questions.consents import (
+    BEYOND,
+    consents_of_transfers,
+    transfers,
+)
 from onward.core.audit.questions.differences import differences
 from onward.core.audit.scope import Scope, Sent
 from onward.core.audit.sightings import milliseconds
@@ -149,6 +154,10 @@ def disclosures(scope: Scope) -> Answer:
     fates = Counter(_retraction(sent) for sent in taken_back)
     waiting = Count("retraction.waiting", fates["not answered yet"])
     differing = differences(scope)
+    consents = consents_of_transfers(scope)
+    standing = Counter(consents.values())
+    strayed = [Count(f"transfer.{name}", standing[name]) for name in BEYOND]
+    beyond = Count("transfers.beyond", sum(count.value for count in strayed))
     others = Count("differing", len({row[0] for row in differing.rows}))
     total = Count("disclosures", len(scope.referrals))
     retracted = Count("retracted", len(taken_back))
@@ -156,16 +165,20 @@ def disclosures(scope: Scope) -> Answer:
         8,
         "Had every disclosure a valid basis, and were withdrawals honoured?",
         verdict(scope.audited, GROUND | {TIMING}, holds=not baseless),
-        bool(baseless or waiting.value or others.value),
+        bool(baseless or waiting.value or others.value or beyond.value),
         "{disclosures:referral was|referrals were} accepted, each under a policy that "
         "the exchange had put in force, but for {baseless}; {differing:names|name} a "
-        "slower class, or another state, than what is answered. {refused:was|were} "
-        "refused by a rule. {retracted:delivery was|deliveries were} taken back; "
+        "slower class, or another state, than what is answered. Of "
+        "{transfers:transfer|transfers} of what came by a person's consent, "
+        "{beyond:goes|go} beyond it. {refused:was|were} refused by a rule. "
+        "{retracted:delivery was|deliveries were} taken back; "
         "{waiting:of them waits|of them wait} for an answer.",
         {
             "disclosures": total,
             "baseless": Count("baseless", len(baseless)),
             "differing": others,
+            "transfers": Count("transfers", len(consents)),
+            "beyond": beyond,
             "refused": Count("refused", len(scope.rejected)),
             "retracted": retracted,
             "waiting": waiting,
@@ -191,6 +204,13 @@ def disclosures(scope: Scope) -> Answer:
             ),
             _referrals("baseless", "Judged by no policy in force", baseless, scope),
             differing,
+            Table(
+                "transfers-by-consent",
+                "Transfers, by how they stand to the consent under which the tip came",
+                ("verdict", "transfers"),
+                counted("transfer", standing, "transfers"),
+            ),
+            transfers(scope, consents),
             _referrals("refused", "Refused, one by one", scope.rejected, scope),
         ),
         (
@@ -206,6 +226,8 @@ def disclosures(scope: Scope) -> Answer:
             Equation(total, parts("basis", bases)),
             Equation(Count("refused", len(scope.rejected)), parts("rule", rules)),
             Equation(retracted, parts("retraction", fates)),
+            Equation(Count("transfers", len(consents)), parts("transfer", standing)),
+            Equation(beyond, tuple(strayed)),
         ),
     )
 
