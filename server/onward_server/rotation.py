@@ -40,10 +40,9 @@ async def replace_statement_key(
         MalformedError: no such algorithm, or a file cannot be used.
         UnavailableError: the exchange runs, or its database cannot be written.
     """
-    waiting = waiting_file(config)
-    new = _prepared(waiting, algorithm)
-    material = load_material(config)
+    waiting, material = waiting_file(config), load_material(config)
     async with open_ledger(config, material, clock, entropy) as (store, ledger):
+        new = _prepared(waiting, algorithm)
         last = await _in_force(store)
         if new.key_id not in _active_ids(last):
             await ledger.apply(KeyReplacementChange(new.public, last))
