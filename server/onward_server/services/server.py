@@ -42,6 +42,9 @@ REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 _TRANSPORT_SLACK = 1.25
 """The transport refuses what is larger than our limit by this, and without details."""
 
+_MAX_PENDING = 65_536
+"""Calls that may wait until they are looked at; few callers have quotas for as many."""
+
 _REGISTER: Mapping[str, Callable[[Any, grpc.aio.Server], None]] = MappingProxyType(
     {
         "onward.v1.AdminService": admin_pb2_grpc.add_AdminServiceServicer_to_server,
@@ -174,6 +177,10 @@ def _options(port: Port) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", -1),
         ("grpc.max_metadata_size", 16 * 1024),
         ("grpc.max_concurrent_streams", 1024),
+        # Of what arrives faster than it is looked at, gRPC drops some from 1,000 on,
+        # and answers those callers nothing at all (grpcio 1.85).
+        ("grpc.server.max_pending_requests", _MAX_PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", _MAX_PENDING),
         ("grpc.max_connection_age_ms", int(port.connection_age * 1000)),
         ("grpc.max_connection_age_grace_ms", int(port.connection_grace * 1000)),
         ("grpc.server_handshake_timeout_ms", 20_000),
