@@ -9,8 +9,11 @@ from typing import TypeAlias
 
 import pytest
 
-from tests.support.process import ExchangeProcess
+from onward.v1 import vocabulary_pb2
+from tests.support.process import TRUST_DOMAIN, ExchangeProcess
 from tests.support.traffic import UNHURRIED
+
+SHERIFF = f"spiffe://{TRUST_DOMAIN}/agency/franklin-county-sheriff"
 
 Found: TypeAlias = Callable[..., ExchangeProcess]
 
@@ -21,6 +24,7 @@ def populated(tmp_path_factory: pytest.TempPathFactory) -> ExchangeProcess:
     template = ExchangeProcess.found(tmp_path_factory.mktemp("populated"))
     template.start()
     asyncio.run(template.populate())
+    asyncio.run(template.join(SHERIFF, vocabulary_pb2.MEMBER_KIND_LAW_ENFORCEMENT))
     template.stop()
     return template
 

@@ -46,6 +46,10 @@ LEASED: Final = (
     "A delivery is leased to one stream, so several desks share the work; what was not "
     "received when the stream or the lease ends is given out again."
 )
+MOST_URGENT: Final = (
+    "A desk is given the most urgent delivery first, and of these the oldest; one who "
+    "waits for one agency does not wait for the backlog of another."
+)
 
 
 def scenario(title: str, *, promised: Sequence[str], done: str) -> pytest.MarkDecorator:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from onward._clock import Clock, system_clock
 from onward.client import Client, Incoming, Logged, PreparedReferral, Published
@@ -26,7 +26,6 @@ from onward.core.errors import (
 from onward.home import Home
 from onward.testing import sample_tip
 from onward.v1 import vocabulary_pb2
-from tests.support.process import POLICE
 
 PATIENCE: Final = 60.0
 """Seconds after which a scenario fails that should have ended long before."""
@@ -40,6 +39,10 @@ UNHURRIED: Final = {
     for kind in ("PER_SECOND", "BURST")
 } | {"ONWARD__LIMITS__HEARTBEAT_SECONDS": "1"}
 """Settings of an exchange where no quota is what fails, and silence is soon heard."""
+
+Urgency: TypeAlias = vocabulary_pb2.Urgency.ValueType
+
+_ROUTINE: Final = vocabulary_pb2.URGENCY_ROUTINE
 
 Value = TypeVar("Value")
 
@@ -60,10 +63,11 @@ class Traffic:
         unanswered: what had no answer when publishing ended.
         known: how many of these the exchange had accepted all the same.
         waits: seconds from the first try of each referral to its answer.
+        journeys: seconds from there until it was confirmed, by referral id.
     """
 
     hotline: Client
-    _police: Home
+    _agency: Home
     _tasks: asyncio.TaskGroup
     _clients: AsyncExitStack
     _clock: Clock
@@ -77,36 +81,39 @@ class Traffic:
     unanswered: int = 0
     known: int = 0
     waits: list[float] = field(default_factory=list)
+    journeys: dict[str, float] = field(default_factory=dict)
+    _begun: dict[str, float] = field(default_factory=dict)
     _publishing: list[asyncio.Task[None]] = field(default_factory=list)
     _receiving: list[asyncio.Task[None]] = field(default_factory=list)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def publish(self) -> None:
+    async def publish(self, urgency: Urgency = _ROUTINE) -> None:
         """Publishes one new referral."""
-        await self.send(await self.prepare())
+        await self.send(await self.prepare(urgency))
 
     async def send(self, prepared: PreparedReferral) -> None:
         """Publishes a referral, however often that must be tried."""
-        begun = time.monotonic()
+        begun = self._begun[prepared.referral_id] = time.monotonic()
         self.accepted[prepared.referral_id] = await self.insist(
             lambda: self.hotline.publish_prepared(prepared)
         )
         self.waits.append(time.monotonic() - begun)
         self._news.set()
 
-    async def prepare(self) -> PreparedReferral:
+    async def prepare(self, urgency: Urgency = _ROUTINE) -> PreparedReferral:
         """Signs and seals a referral, and sends nothing; it counts as sent."""
         prepared = await self.insist(
             lambda: self.hotline.prepare_referral(
                 sample_tip(),
-                recipients=[POLICE],
-                urgency=vocabulary_pb2.URGENCY_ROUTINE,
+                recipients=[self._agency.settings.member],
+                urgency=urgency,
                 jurisdiction="US-OH",
                 basis=vocabulary_pb2.DISCLOSURE_BASIS_THIRD_PARTY_TIP,
                 subject_age_group=vocabulary_pb2.AGE_GROUP_ADULT,
             )
         )
         self.sent[prepared.referral_id] = prepared
+        self._begun[prepared.referral_id] = time.monotonic()
         return prepared
 
     def begin(self, callers: int) -> None:
@@ -117,7 +124,7 @@ class Traffic:
     async def staff(self, desks: int) -> None:
         """Has so many more desks receive, each over a connection of its own."""
         for _ in range(desks):
-            opening = Client.open(self._police, clock=self._clock)
+            opening = Client.open(self._agency, clock=self._clock)
             desk = await self._clients.enter_async_context(opening)
             self._receiving.append(self._tasks.create_task(self._receive_on(desk)))
 
@@ -193,14 +200,16 @@ class Traffic:
         async for item in desk.receive(confirm=False):
             assert isinstance(item, Incoming), item
             self.stored[item.referral_id] += 1
-            self.confirmed[item.referral_id] = await item.confirm()
+            name = item.referral_id
+            self.confirmed[name] = await item.confirm()
+            self.journeys[name] = time.monotonic() - self._begun[name]
             self._news.set()
 
 
 @asynccontextmanager
 async def open_traffic(
     hotline: Home,
-    police: Home,
+    agency: Home,
     *,
     callers: int = 4,
     desks: int = 2,
@@ -210,14 +219,14 @@ async def open_traffic(
 
     Args:
         hotline: the publisher's home.
-        police: the home that the desks share.
+        agency: the home that the desks share.
         callers: how many publish at once.
         desks: how many receive, each over a connection of its own.
         clock: the members' clock.
     """
     async with AsyncExitStack() as clients, asyncio.TaskGroup() as tasks:
         publisher = await clients.enter_async_context(Client.open(hotline, clock=clock))
-        traffic = Traffic(publisher, police, tasks, clients, clock)
+        traffic = Traffic(publisher, agency, tasks, clients, clock)
         traffic.begin(callers)
         await traffic.staff(desks)
         yield traffic
