@@ -206,12 +206,21 @@ async def test_a_list_of_chains_is_logged_with_what_it_named(audited: World) -> 
         assert (access.first_index, access.log_size) == looked_at
 
 
-async def test_a_bundle_is_logged_with_the_ids_of_its_chains(audited: World) -> None:
+async def looked_at(world: World, name: str) -> list[str]:
+    """Returns the ids of the referrals that the looks name which concern a member."""
+    found = await world.auditing.accesses(world.caller(name), 2**62, 100)
+    said = (parse_statement(one.jws).message.audit_access for one in found)
+    return [referral_id for access in said for referral_id in access.referral_ids]
+
+
+async def test_a_look_at_a_bundle_names_to_each_the_chains_that_it_may_see(
+    audited: World,
+) -> None:
     chain, child = await transferred(audited)
     await audited.records.bundle(audited.caller(NEVADA_AUDITOR), chain.referral_id)
-    (row,) = await audited.store.history("audit_access", NEVADA_AUDITOR)
-    access = parse_statement(row.jws).message.audit_access
-    assert list(access.referral_ids) == [chain.referral_id, child]
+    assert await looked_at(audited, HOTLINE) == [child, chain.referral_id]
+    assert await looked_at(audited, NEVADA) == [child, chain.referral_id]
+    assert await looked_at(audited, STATE_POLICE) == [child]
 
 
 async def test_members_hear_of_the_looks_that_concern_them_and_of_no_other(

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -125,14 +126,7 @@ class Records:
         row = await self._visible(caller, referral_id, auditors=True)
         family = await self._family(caller, row)
         if _AUDITOR in caller.entry.roles:
-            await self._look(
-                statement_pb2.AuditAccess(
-                    auditor=caller.name,
-                    method="GetBundle",
-                    referral_ids=[member.referral_id for member in family],
-                ),
-                family,
-            )
+            await self._look_at_each(caller, family)
         chain = [
             entry
             for member in family
@@ -166,7 +160,8 @@ class Records:
         end = last + 1 if last >= 0 else size
         shown = grown_by(Tree(), (row.digest for row in rows))
         access = access_to_log(caller, "ListChains", after_index + 1, end, shown)
-        await self._look(access, rows)
+        deliveries = await self._store.deliveries([row.referral_id for row in rows])
+        await self._ledger.apply(AuditAccessChange(access, _parties(rows, deliveries)))
         return [row.referral_id for row in rows], last
 
     async def status(self) -> Status:
@@ -201,14 +196,26 @@ class Records:
         index = row.log_index
         return bool(await self._store.export(codes, index, index + 1, 1))
 
-    async def _look(
-        self, access: statement_pb2.AuditAccess, rows: Sequence[ReferralRow]
+    async def _look_at_each(
+        self, caller: Caller, family: Sequence[ReferralRow]
     ) -> None:
-        """Logs an auditor's look at referrals; their parties are to hear of it."""
-        deliveries = await self._store.deliveries([row.referral_id for row in rows])
-        parties = {watcher for row in rows for watcher in row.watchers}
-        parties |= {delivery.recipient for delivery in deliveries}
-        await self._ledger.apply(AuditAccessChange(access, sorted(parties)))
+        """Logs an auditor's look at the chains of a bundle, each by itself.
+
+        Who is a party to one of them need not know that there are others.
+        """
+        deliveries = await self._store.deliveries([row.referral_id for row in family])
+        changes = (
+            AuditAccessChange(
+                statement_pb2.AuditAccess(
+                    auditor=caller.name,
+                    method="GetBundle",
+                    referral_ids=[row.referral_id],
+                ),
+                _parties([row], deliveries),
+            )
+            for row in family
+        )
+        await asyncio.gather(*map(self._ledger.apply, changes))
 
     async def _family(self, caller: Caller, row: ReferralRow) -> list[ReferralRow]:
         """Returns a referral and those it was transferred into, that one may see."""
@@ -278,6 +285,16 @@ def _shown(
     if caller.name in row.watchers or _AUDITOR in caller.entry.roles:
         return list(chain)
     return [entry for entry in chain if entry.subject in ("", caller.name)]
+
+
+def _parties(
+    rows: Sequence[ReferralRow], deliveries: Iterable[DeliveryRow]
+) -> list[str]:
+    """Returns whom a look at referrals concerns; the deliveries may be of more."""
+    names = {watcher for row in rows for watcher in row.watchers}
+    named = {row.referral_id for row in rows}
+    names |= {item.recipient for item in deliveries if item.referral_id in named}
+    return sorted(names)
 
 
 def _own(
