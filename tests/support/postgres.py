@@ -20,13 +20,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import asyncpg
@@ -34,6 +34,8 @@ import pytest
 
 from onward_server.storage.postgres import migrate_postgres
 from tests.support.process import free_port
+
+T = TypeVar("T")
 
 ROLE = "onward"
 _SECONDS_TO_START = 30.0
@@ -175,7 +177,7 @@ class PostgresServer:
 
     async def execute(self, sql: str, database: str = "postgres") -> list[Any]:
         """Runs SQL as the superuser; returns the rows."""
-        connection = await asyncpg.connect(self.url(database))
+        connection = await connected(self.url(database))
         try:
             rows: list[Any] = await connection.fetch(sql)
         finally:
@@ -240,6 +242,21 @@ def shared() -> PostgresServer:
     finally:
         os.close(start)
     return PostgresServer(folder, port=int(ready.read_text()))
+
+
+async def until(condition: Callable[[], Awaitable[T]]) -> T:
+    """Asks until the answer is true, as the server takes a moment; returns it."""
+    deadline = time.monotonic() + _SECONDS_TO_START
+    while True:
+        if found := await condition():
+            return found
+        assert time.monotonic() < deadline, "it has not become so"
+        await asyncio.sleep(0.01)
+
+
+async def connected(url: str) -> Any:
+    """Opens a connection for whatever SQL a test wants to run."""
+    return await asyncpg.connect(url)
 
 
 def _start_keeper(folder: Path) -> subprocess.Popen[bytes]:

@@ -18,6 +18,16 @@ T = TypeVar("T")
 PATIENCE_SECONDS = 10.0
 """How long anything of a writing transaction may take; then it gives way."""
 
+FAILURES = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
+"""What asyncpg raises, whether the machines failed or we did."""
+
+_SCHEMES = ("postgresql://", "postgres://")
+
 _CONNECT_SECONDS = 5.0
 
 _CACHED_STATEMENTS = 256
@@ -89,15 +99,10 @@ async def connect(url: str, role: Literal["writer", "reader", "place"]) -> Conne
         MalformedError: the URL is none.
         UnavailableError: it cannot be reached, or does not let us in.
     """
+    if not url.startswith(_SCHEMES):
+        raise _malformed()
     async with translating("cannot open the database"):
-        connection = await asyncpg.connect(
-            url,
-            timeout=_CONNECT_SECONDS,
-            statement_cache_size=_CACHED_STATEMENTS,
-            max_cached_statement_lifetime=0,
-            server_settings=_SETTINGS,
-            target_session_attrs=SessionAttribute.primary,
-        )
+        connection = await _connect(url)
         try:
             await connection.execute(";".join(_ROLES[role]))
         except BaseException:
@@ -106,24 +111,42 @@ async def connect(url: str, role: Literal["writer", "reader", "place"]) -> Conne
     return connection
 
 
+async def _connect(url: str) -> Connection:
+    """Connects, with no role yet."""
+    try:
+        connection: Connection = await asyncpg.connect(
+            url,
+            timeout=_CONNECT_SECONDS,
+            statement_cache_size=_CACHED_STATEMENTS,
+            max_cached_statement_lifetime=0,
+            server_settings=_SETTINGS,
+            target_session_attrs=SessionAttribute.primary,
+        )
+    except ValueError:
+        # Its text may quote the URL, and so a password.
+        raise _malformed() from None
+    return connection
+
+
+def _malformed() -> MalformedError:
+    """Returns the error for a URL that is none."""
+    return MalformedError(
+        "the database's URL is none of PostgreSQL's; write "
+        "postgresql://role@host/database",
+        field="storage.url",
+    )
+
+
 @asynccontextmanager
 async def translating(what: str = "") -> AsyncIterator[None]:
     """Turns failures of the machines into errors that say so.
 
     Raises:
         UnavailableError: the database cannot be used at present.
-        MalformedError: its URL is none.
     """
     try:
         yield
-    except asyncpg.ClientConfigurationError:
-        # Its text may quote the URL, and so a password.
-        raise MalformedError(
-            "the database's URL is not one of PostgreSQL's; write "
-            "postgresql://role@host/database",
-            field="storage.url",
-        ) from None
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except FAILURES as error:
         cause = _cause(error)
         if cause is None:
             raise
@@ -142,8 +165,10 @@ def _cause(error: Exception) -> str | None:
         return "it did not answer in time"
     if isinstance(error, OSError):
         return "it cannot be reached"
-    # asyncpg's own: either the connection is gone, or we used it wrongly.
-    return "the connection was lost" if "clos" in str(error) else None
+    # asyncpg's own: the server said something unexpected, or the connection is gone, or
+    # we used it wrongly.
+    lost = isinstance(error, asyncpg.InternalClientError) or "clos" in str(error)
+    return "the connection was lost" if lost else None
 
 
 async def completed(work: Awaitable[T]) -> T:

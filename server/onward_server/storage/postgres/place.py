@@ -15,11 +15,14 @@ from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from hashlib import sha256
 
-import asyncpg
-
 from onward.core.errors import UnavailableError
 from onward_server.storage.faults import unavailable
-from onward_server.storage.postgres.connection import Connection, connect, translating
+from onward_server.storage.postgres.connection import (
+    FAILURES,
+    Connection,
+    connect,
+    translating,
+)
 from onward_server.storage.postgres.queries import QUERIES
 from onward_server.storage.postgres.writer import read_news
 
@@ -31,8 +34,6 @@ _BEAT_SECONDS = 3.0
 """How often the connection is tried, and how soon it is made again."""
 
 _ANSWER_SECONDS = 5.0
-
-_LOSSES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, UnavailableError)
 
 
 class Place:
@@ -96,7 +97,7 @@ class Place:
         """Keeps the place for ever; after it was lost and taken again, says so."""
         while True:
             await asyncio.sleep(_BEAT_SECONDS)
-            with suppress(*_LOSSES):
+            with suppress(*FAILURES, UnavailableError):
                 if await self._beats():
                     continue
                 async with self._turn:

@@ -9,14 +9,17 @@ from typing import TypeVar
 import asyncpg
 
 from onward_server.storage.faults import unavailable
-from onward_server.storage.postgres.connection import Connection, connect, translating
+from onward_server.storage.postgres.connection import (
+    FAILURES,
+    Connection,
+    connect,
+    translating,
+)
 
 T = TypeVar("T")
 
 _READ_SECONDS = 60.0
 """How long one reading query may take."""
-
-_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
 
 class ReaderPool:
@@ -52,7 +55,7 @@ class ReaderPool:
                 connection = self._idle.pop()
                 try:
                     return await self._ask(connection, work)
-                except _FAILURES:
+                except FAILURES:
                     if not connection.is_closed():
                         raise
             return await self._ask(await connect(self._url, "reader"), work)
@@ -74,6 +77,9 @@ class ReaderPool:
         try:
             async with asyncio.timeout(_READ_SECONDS):
                 return await work(connection)
+        except asyncpg.InternalClientError:
+            connection.terminate()
+            raise
         finally:
             if not connection.is_closed():
                 self._idle.append(connection)
