@@ -13,7 +13,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-ver
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check proto docs bench lock clean
+.PHONY: help demo test failures check proto docs bench lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ demo: $(READY) ## run an exchange, follow eight tips through it, and prove it
 
 test: $(READY) ## run the tests; ARGS="-k name" narrows them
 	@$(BIN)/pytest --numprocesses $(JOBS) --dist worksteal $(ARGS)
+
+failures: $(READY) ## break things under an exchange, and write what was seen
+	@$(BIN)/python -m tools.failures $(ARGS)
 
 check: $(READY) ## lint, types, import directions, contract, generated files, links
 	$(BIN)/ruff check
@@ -52,7 +55,7 @@ lock: $(READY) ## resolve the dependencies again; UPGRADE=--upgrade takes the ne
 	$(COMPILE) -c requirements/dev.lock -o requirements/sdk.lock
 
 clean: ## remove .venv and everything that can be made again
-	rm -rf .venv build dist demo-out .hypothesis .import_linter_cache
+	rm -rf .venv build dist demo-out failures-out .hypothesis .import_linter_cache
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

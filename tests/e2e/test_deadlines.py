@@ -25,6 +25,7 @@ from onward.v1 import (
 )
 from tests.support.clock import Clock
 from tests.support.process import HOTLINE, POLICE, TRUST_DOMAIN, ExchangeProcess
+from tests.support.scenarios import SAID_ONCE, Seen, scenario
 
 SHERIFF = f"spiffe://{TRUST_DOMAIN}/agency/franklin-county-sheriff"
 REFERRALS = 500
@@ -115,9 +116,16 @@ async def listen(
     raise AssertionError
 
 
+@scenario(
+    f"{DELIVERIES:,} deadlines pass at once, and the exchange is killed meanwhile",
+    promised=[SAID_ONCE],
+    done="The clock is set five hours ahead. Whenever the exchange has begun to say "
+    "what is late, it is killed by SIGKILL, and started again. In the end the clock goes "
+    "back, and forth again.",
+)
 @pytest.mark.timeout(240)
 async def test_a_thousand_deadlines_are_said_once_each_whatever_is_killed(
-    exchange: ExchangeProcess, clock: Clock
+    exchange: ExchangeProcess, clock: Clock, seen: Seen
 ) -> None:
     await exchange.populate()
     await exchange.join(SHERIFF, vocabulary_pb2.MEMBER_KIND_LAW_ENFORCEMENT)
@@ -139,6 +147,9 @@ async def test_a_thousand_deadlines_are_said_once_each_whatever_is_killed(
     alerts, size = await listen(exchange)
     heard = [parse_statement(alert.alert.statement).message for alert in alerts]
     named = [(one.referral_id, one.breach.due.recipient) for one in heard]
+    seen["kills"] = kills
+    seen["breaches logged"] = len(named)
+    seen["deliveries that they name"] = len(set(named))
     assert len(named) == DELIVERIES
     assert set(named) == deliveries
     assert size == before + DELIVERIES, "an entry too many, or too few"

@@ -13,6 +13,9 @@ from onward.core.statements import statement_digest
 from tests.e2e.test_kill import CALLERS, UNHURRIED, Publisher, Stranger, prepare
 from tests.support.faulty_server import LEDGER_POINTS
 from tests.support.process import HOTLINE, ExchangeProcess
+from tests.support.scenarios import NO_SECOND, NOT_CHANGED, NOT_LOST, Seen, scenario
+
+PLACES = LEDGER_POINTS.values()
 
 
 @pytest.fixture
@@ -25,9 +28,16 @@ async def exchange(tmp_path: Path) -> AsyncIterator[ExchangeProcess]:
     started.kill()
 
 
+@scenario(
+    "The exchange dies at each place between a change and its answer",
+    promised=[NOT_LOST, NO_SECOND, NOT_CHANGED],
+    done=f"Under load, the process ends by SIGKILL where {'; '.join(PLACES)}. It is "
+    "started again, and what was not answered is sent again. Deliveries are not part "
+    "of it.",
+)
 @pytest.mark.timeout(200)
 async def test_a_process_that_dies_anywhere_between_forks_and_loses_nothing(
-    exchange: ExchangeProcess,
+    exchange: ExchangeProcess, seen: Seen
 ) -> None:
     publisher, stranger = Publisher(), Stranger(exchange.home(HOTLINE).trust)
     usual = exchange.program
@@ -62,4 +72,10 @@ async def test_a_process_that_dies_anywhere_between_forks_and_loses_nothing(
             ]
             await publisher.publish(channel, unanswered)
             assert publisher.answered.keys() == publisher.sent.keys(), point
+    seen["places where it died"] = len(LEDGER_POINTS)
+    seen["referrals published"] = len(publisher.sent)
+    seen["answers that differed, or did not hold"] = 0
+    seen["sizes of the log that receipts lead to, all consistent"] = len(
+        stranger.verified
+    )
     assert len(publisher.sent) > len(LEDGER_POINTS)

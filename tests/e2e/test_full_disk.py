@@ -19,6 +19,7 @@ from onward.core.errors import UnavailableError
 from onward.v1 import referral_pb2, referral_pb2_grpc
 from tests.e2e.test_kill import Stranger, prepare
 from tests.support.process import HOTLINE, ExchangeProcess
+from tests.support.scenarios import NO_SECOND, NOT_LOST, Seen, scenario
 
 
 @pytest.fixture
@@ -45,8 +46,15 @@ def limit_files(exchange: ExchangeProcess, size: int) -> None:
     resource.prlimit(exchange.process.pid, resource.RLIMIT_FSIZE, (size, hard))
 
 
+@scenario(
+    "A file of the database may not grow",
+    promised=[NOT_LOST, NO_SECOND],
+    done="The operating system lets the exchange write no file beyond the size that "
+    "its database has (RLIMIT_FSIZE), and then as much as it likes. Deliveries are not "
+    "part of it.",
+)
 async def test_a_full_disk_refuses_clearly_and_loses_nothing(
-    exchange: ExchangeProcess,
+    exchange: ExchangeProcess, seen: Seen
 ) -> None:
     requests = await prepare(exchange, 60)
     answered: dict[str, referral_pb2.PublishResponse] = {}
@@ -75,4 +83,7 @@ async def test_a_full_disk_refuses_clearly_and_loses_nothing(
         for response in answered.values():
             stranger.take(response)
         await stranger.check_consistency(channel, sorted(stranger.verified))
+    seen["referrals published"] = len(requests)
+    seen["refused meanwhile, STORAGE_UNAVAILABLE"] = len(refused)
+    seen["in the final log"] = len(answered)
     assert exchange.stop() == 0

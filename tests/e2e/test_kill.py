@@ -26,6 +26,7 @@ from onward.v1 import (
     vocabulary_pb2,
 )
 from tests.support.process import HOTLINE, POLICE, ExchangeProcess
+from tests.support.scenarios import NO_SECOND, NOT_LOST, Seen, scenario
 
 KILLS = 30
 CALLERS = 8
@@ -130,9 +131,16 @@ class Stranger:
         return newest.size
 
 
+@scenario(
+    f"The exchange is killed {KILLS} times under load",
+    promised=[NOT_LOST, NO_SECOND],
+    done=f"{CALLERS} callers publish, new referrals and ones sent before, and the "
+    "exchange is killed by SIGKILL after 20 to 400 ms, and started again. At the end "
+    "all is sent once more. Deliveries are not part of it.",
+)
 @pytest.mark.timeout(280)
 async def test_30_kills_under_load_lose_nothing_and_double_nothing(
-    exchange: ExchangeProcess,
+    exchange: ExchangeProcess, seen: Seen
 ) -> None:
     chance = random.Random(2026)
     publisher = Publisher()
@@ -163,6 +171,8 @@ async def test_30_kills_under_load_lose_nothing_and_double_nothing(
         async with exchange.channel(HOTLINE) as channel:
             newest = sorted(stranger.verified)[-5:]
             await stranger.check_consistency(channel, newest)
+    seen["referrals published"] = len(publisher.sent)
+    seen["acknowledged before the end"] = len(publisher.answered)
     async with exchange.channel(HOTLINE) as channel:
         await publisher.publish(channel, list(publisher.sent.values()))
         assert publisher.answered.keys() == publisher.sent.keys()
@@ -170,6 +180,12 @@ async def test_30_kills_under_load_lose_nothing_and_double_nothing(
             stranger.take(response)
         size = await stranger.check_consistency(channel, sorted(stranger.verified))
         listed = [view.referral_id async for view in referrals(channel)]
+    seen["in the final log"] = len(listed)
+    seen["doubled"] = len(listed) - len(set(listed))
+    seen["lost"] = len(publisher.answered) - len(set(listed))
+    seen["sizes of the log that receipts lead to, all consistent"] = len(
+        stranger.verified
+    )
     assert len(publisher.sent) > KILLS  # there was a load
     assert publisher.failures <= {grpc.StatusCode.UNAVAILABLE}
     assert len(listed) == len(set(listed)) == len(publisher.sent)
