@@ -120,7 +120,7 @@ async def listen(
     f"{DELIVERIES:,} deadlines pass at once, and the exchange is killed meanwhile",
     promised=[SAID_ONCE],
     done="The clock is set five hours ahead. Whenever the exchange has begun to say "
-    "what is late, it is killed by SIGKILL, and started again. In the end the clock goes "
+    "what is late, it is killed by SIGKILL, and started again. At last the clock goes "
     "back, and forth again.",
 )
 @pytest.mark.timeout(240)
