@@ -66,6 +66,24 @@ async def test_a_program_ends_when_receiving_ends(tmp_path: Path) -> None:
     assert ended.exists()
 
 
+async def test_a_program_that_hangs_is_ended_with_all_that_it_started(
+    tmp_path: Path,
+) -> None:
+    lives = tmp_path / "lives"
+    os.mkfifo(lives)
+    script = (
+        "import pathlib, subprocess, sys\n"
+        f"holds = open({str(lives)!r}, 'w')\n"
+        "subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'],\n"
+        "  pass_fds=[holds.fileno()])\n"
+    )
+    hangs = Program.find([sys.executable, "-c", script], timeout=0.5)
+    told = asyncio.create_task(asyncio.to_thread(lives.read_text))
+    with pytest.raises(NotStoredError, match=r"did not end within 0\.5 seconds"):
+        await hangs.run(b"", {})
+    assert await told == ""  # which ends when nobody holds the other end any more
+
+
 @pytest.mark.parametrize("argv", [[], ["no-such-program-here"]])
 def test_a_program_must_exist(argv: list[str]) -> None:
     with pytest.raises(MalformedError, match="--exec"):

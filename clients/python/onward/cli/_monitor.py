@@ -65,6 +65,7 @@ class Wish:
         stale_after: seconds after which a checkpoint is stale; 0 for never.
         once: end after one round.
         program: runs for each condition, if any.
+        timeout: seconds after which that is ended.
         as_json: print JSON.
         cosigner: cosigns, if any.
     """
@@ -76,6 +77,7 @@ class Wish:
     stale_after: float
     once: bool
     program: str | None
+    timeout: float
     as_json: bool
     cosigner: Cosigner | None = None
 
@@ -104,7 +106,8 @@ class Wish:
 
 def follow(wish: Wish) -> Exit:
     """Follows a log until the wish is fulfilled; returns what to end with."""
-    program = Program.find(shlex.split(wish.program)) if wish.program else None
+    argv = shlex.split(wish.program) if wish.program else None
+    program = Program.find(argv, wish.timeout) if argv else None
     policy = Policy.parse(wish.trust.read_text(encoding="utf-8"))
 
     async def work() -> Exit:

@@ -19,7 +19,8 @@ when the machine lost power after it was stored and before ``Received`` was logg
 A program of ``alerts`` runs once for each warning and breach, in the log's order.
 Standard input is the statement, as JSON; what it prints is not read. Exit code 0 says
 that it is dealt with. After another one it runs again, after growing pauses, and so it
-does when ``alerts`` is started again.
+does when ``alerts`` is started again. One that does not end in time is ended, with all
+that it started, and has not dealt with it: what comes next must not wait for it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import asyncio
 import os
 import re
 import shutil
+import signal
 from asyncio.subprocess import PIPE
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -57,12 +59,14 @@ class Program:
 
     Attributes:
         argv: its path and arguments.
+        timeout: seconds after which it is ended; None for never.
     """
 
     argv: tuple[str, ...]
+    timeout: float | None = None
 
     @classmethod
-    def find(cls, argv: list[str]) -> Self:
+    def find(cls, argv: list[str], timeout: float | None = None) -> Self:
         """Returns a program that can be started.
 
         Raises:
@@ -71,21 +75,29 @@ class Program:
         path = shutil.which(argv[0]) if argv else None
         if path is None:
             raise MalformedError("--exec names no program that can be run")
-        return cls((path, *argv[1:]))
+        return cls((path, *argv[1:]), timeout)
 
     async def run(self, content: bytes, facts: Mapping[str, str]) -> bytes:
         """Runs the program, and returns its standard output.
 
         Raises:
-            NotStoredError: it ended with another code than 0.
+            NotStoredError: it ended with another code than 0, or not in time.
         """
         ours = FACTS.keys() | ALERT_FACTS.keys()
         own = {name: text for name, text in os.environ.items() if name not in ours}
         process = await asyncio.create_subprocess_exec(
-            *self.argv, stdin=PIPE, stdout=PIPE, env={**own, **facts}
+            *self.argv,
+            stdin=PIPE,
+            stdout=PIPE,
+            env={**own, **facts},
+            process_group=0,  # so that it is ended with all that it started
         )
         try:
-            output, _ = await process.communicate(content)
+            async with asyncio.timeout(self.timeout):
+                output, _ = await process.communicate(content)
+        except TimeoutError:
+            why = f"the program did not end within {self.timeout:g} seconds"
+            raise NotStoredError(why) from None
         finally:
             await _end(process)
         if process.returncode != 0:
@@ -218,13 +230,16 @@ ALERT_FACTS: Final[Mapping[str, Fact[Alert]]] = MappingProxyType(
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Ends a process that still runs, since we were told to end ourselves."""
+    """Ends a process that still runs, and all that it started.
+
+    Its time is over, or we were told to end ourselves.
+    """
     if process.returncode is not None:
         return
-    process.terminate()
+    os.killpg(process.pid, signal.SIGTERM)
     try:
         async with asyncio.timeout(_GRACE):
             await process.wait()
     except TimeoutError:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         await process.wait()

@@ -6,7 +6,13 @@ from typing import Annotated
 
 import typer
 
-from onward.cli.options import HOME, HomeOption, JsonOption
+from onward.cli.options import (
+    HOME,
+    PROGRAM_TIMEOUT,
+    HomeOption,
+    JsonOption,
+    ProgramTimeoutOption,
+)
 
 
 def alerts(
@@ -21,6 +27,7 @@ def alerts(
             "It is dealt with when the command ends with 0, else it runs again.",
         ),
     ] = None,
+    timeout: ProgramTimeoutOption = PROGRAM_TIMEOUT,
     once: Annotated[
         bool,
         typer.Option("--once", help="End after the first; one try of the command."),
@@ -42,7 +49,7 @@ def alerts(
     from onward.cli._alerts import Wish, follow
     from onward.cli._program import Program
 
-    found = None if program is None else Program.find(shlex.split(program))
+    found = None if program is None else Program.find(shlex.split(program), timeout)
     raise typer.Exit(follow(home, Wish(found, once, drain, as_json)))
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from onward.cli.options import JsonOption, file
+from onward.cli.options import PROGRAM_TIMEOUT, JsonOption, ProgramTimeoutOption, file
 
 
 def monitor(
@@ -84,6 +84,7 @@ def monitor(
             "Until it ends with 0, it runs again in each round.",
         ),
     ] = None,
+    timeout: ProgramTimeoutOption = PROGRAM_TIMEOUT,
     as_json: JsonOption = False,
 ) -> None:
     """Follow a log over HTTP: check every entry, keep a copy, and alarm.
@@ -96,6 +97,6 @@ def monitor(
     from onward.cli._monitor import Wish, follow
 
     wish = Wish(
-        url, trust, mirror, interval, stale_after, once, program, as_json
+        url, trust, mirror, interval, stale_after, once, program, timeout, as_json
     ).with_key(cosign_key, cosign_name)
     raise typer.Exit(follow(wish))

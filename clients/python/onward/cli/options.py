@@ -54,6 +54,17 @@ def digest_of(text: str) -> bytes:
     return bytes.fromhex(text)
 
 
+ProgramTimeoutOption: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        "--exec-timeout",
+        metavar="SECONDS",
+        min=0.1,
+        help="When a command that has not ended is ended; it runs again then.",
+    ),
+]
+PROGRAM_TIMEOUT: Final = 60.0
+
 HomeOption: TypeAlias = Annotated[
     Path,
     typer.Option(
