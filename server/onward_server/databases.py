@@ -9,7 +9,7 @@ from onward.core.errors import MalformedError, Reason, StateError
 from onward_server.config import Config
 from onward_server.material import read_file
 from onward_server.storage.contract import Store
-from onward_server.storage.sqlite import open_sqlite
+from onward_server.storage.sqlite import migrate_sqlite, open_sqlite
 
 
 async def open_store(config: Config, *, beside: bool = False) -> Store:
@@ -32,6 +32,29 @@ async def open_store(config: Config, *, beside: bool = False) -> Store:
     if beside:
         return await open_sqlite(file, readers=1, read_only=True)
     return await open_sqlite(file)
+
+
+async def migrate_database(config: Config, *, check: bool = False) -> tuple[int, int]:
+    """Brings the schema of an exchange's database here; the exchange must not run.
+
+    Args:
+        config: names the database, which must exist.
+        check: only look.
+
+    Returns:
+        From which version to which; 0 is an empty database.
+
+    Raises:
+        MalformedError: the file with its URL cannot be read, or holds none.
+        StateError: the exchange was moved elsewhere.
+        UnavailableError: it cannot be opened, is in use, belongs to another program, or
+            has a newer schema.
+    """
+    if is_server(config):
+        from onward_server.storage.postgres import migrate_postgres  # noqa: PLC0415 - only where it is used
+
+        return await migrate_postgres(database_url(config), check=check)
+    return await migrate_sqlite(str(config.storage.database_file), check=check)
 
 
 def is_server(config: Config) -> bool:

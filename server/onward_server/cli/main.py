@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from onward_server.cli import certificates, log, members, policy, restore, witness
+from onward_server.cli import certificates, log, members, move, policy, restore, witness
 from onward_server.cli.output import (
     DEFECT,
     INTERRUPTED,
@@ -41,6 +41,8 @@ app.add_typer(policy.app, name="policy")
 app.add_typer(log.app, name="log")
 log.app.command()(restore.succeed)
 app.command()(restore.restore)
+app.command()(move.migrate)
+app.command()(move.move)
 app.add_typer(witness.app, name="witness")
 
 

@@ -22,17 +22,25 @@ def scripts(folder: Path = MIGRATIONS) -> list[Path]:
     return sorted(folder.glob("[0-9][0-9][0-9][0-9]_*.sql"))
 
 
-async def migrate_postgres(url: str) -> tuple[int, int]:
+async def migrate_postgres(url: str, *, check: bool = False) -> tuple[int, int]:
     """Makes the schema, or brings it up to date; no exchange process may run.
 
-    Returns from which version to which; 0 is an empty database.
+    Args:
+        url: of the database.
+        check: only look.
+
+    Returns:
+        From which version to which; 0 is an empty database.
 
     Raises:
         UnavailableError: it cannot be reached, is another program's, of a newer
             release, or has to change while exchange processes of an older one run.
     """
-    connection = await connect(url, "writer")
+    connection = await connect(url, "reader" if check else "writer")
     try:
+        if check:
+            latest = len(scripts())
+            return await check_version(connection, latest), latest
         return await migrate(connection)
     finally:
         await connection.close(timeout=1)
@@ -89,6 +97,21 @@ async def check_present(connection: Connection) -> None:
         raise unavailable(
             f"the database has schema version {version}, and this release needs "
             f"{latest}; run `onward-server migrate`"
+        )
+
+
+async def check_whole(connection: Connection) -> None:
+    """Refuses a database into which an exchange is still being moved.
+
+    Raises:
+        UnavailableError: a move is at work, or was cut off.
+    """
+    async with translating():
+        moving = await QUERIES.is_moving(connection)
+    if moving:
+        raise unavailable(
+            "an exchange is being moved into the database, and not all of it is there; "
+            "run `onward-server move` again if that was cut off"
         )
 
 

@@ -15,7 +15,11 @@ from onward.core.errors import (
 )
 from onward_server.storage.faults import unavailable
 from onward_server.storage.postgres.connection import Connection, connect, translating
-from onward_server.storage.postgres.migrations import check_present, migrate
+from onward_server.storage.postgres.migrations import (
+    check_present,
+    check_whole,
+    migrate,
+)
 from onward_server.storage.postgres.place import Place
 from onward_server.storage.postgres.pool import ReaderPool
 from onward_server.storage.postgres.queries import QUERIES
@@ -42,13 +46,14 @@ async def open_postgres(
     Raises:
         MalformedError: that is no such URL.
         UnavailableError: it cannot be reached, does not let us in, belongs to another
-            program, or has another schema.
+            program, has another schema, or an exchange is still being moved into it.
     """
     writer = await connect(url, "reader" if read_only else "writer")
     try:
         await (check_present if read_only else migrate)(writer)
         store = PostgresStore(url, connections, None if read_only else writer)
         if not read_only:
+            await check_whole(writer)
             await store.take_place()
     except BaseException:
         writer.terminate()

@@ -66,6 +66,10 @@ SELECT to_regclass('schema_version') IS NOT NULL AS ours, EXISTS (
 -- Which schema the database has.
 SELECT version FROM schema_version;
 
+-- name: is_moving()$
+-- Whether an exchange is being moved into the database.
+SELECT to_regclass('moving') IS NOT NULL;
+
 -- name: set_version(version)!
 -- Says which schema it has now.
 WITH old AS (DELETE FROM schema_version)
