@@ -59,7 +59,8 @@ def open_channel(
     """Opens a TLS channel; it connects at the first call.
 
     Args:
-        address: ``host:port`` of the server.
+        address: ``host:port`` of the server. Several IP addresses, separated by
+            commas, are tried in turn, and another one when a connection is lost.
         server_name: the DNS name that its certificate must have.
         root_certificates: whom to trust for having issued it, PEM.
         private_key: ours, PEM; None to stay anonymous.
@@ -69,7 +70,15 @@ def open_channel(
         root_certificates, private_key, certificate_chain
     )
     name = ("grpc.ssl_target_name_override", server_name)
-    return grpc.aio.secure_channel(address, credentials, options=[*_OPTIONS, name])
+    options = [*_OPTIONS, name]
+    return grpc.aio.secure_channel(_target(address), credentials, options=options)
+
+
+def _target(address: str) -> str:
+    """Returns what gRPC calls an address; only lists need a scheme."""
+    if "," not in address:
+        return address
+    return f"{'ipv6' if address.startswith('[') else 'ipv4'}:{address}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,9 @@ class MemberSettings:
     Attributes:
         member: the member's SPIFFE ID.
         exchange: the exchange's SPIFFE ID.
-        address: ``host:port`` of the exchange.
+        address: ``host:port`` of the exchange; or of each of its replicas, IP addresses
+            separated by commas, of which one that answers is called. A DNS name with
+            several addresses does the same.
         server_name: the DNS name that the exchange's certificate must have.
     """
 
