@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+import asyncpg
 import msgspec
 
 from onward_server.storage.contract import (
@@ -214,6 +215,7 @@ async def _work(
 ) -> T:
     """Does a piece of work, in a new transaction if it is to begin with it."""
     if begin:
+        await connection.prepare_use()
         await QUERIES.begin(connection)
     return await work(connection)
 
@@ -224,16 +226,20 @@ async def _commit(connection: Connection) -> None:
     The server commits with a warning, and so without a standby, when somebody tells it
     to wait for that no longer: then it counts as failed.
     """
-    warnings: list[object] = []
-    connection.add_log_listener(warned := lambda _, message: warnings.append(message))
+    severities = set()
+
+    def said(_: object, message: asyncpg.PostgresLogMessage) -> None:
+        severities.add(message.severity_en)
+
+    connection.add_log_listener(said)
     task = asyncio.ensure_future(connection.execute("COMMIT"))
     # No cancelling when it takes too long: that would tell the server just this.
     await asyncio.wait([task], timeout=PATIENCE_SECONDS)
     if not task.done():
         connection.terminate()
     done = await task
-    connection.remove_log_listener(warned)
-    if done != "COMMIT" or warnings:
+    connection.remove_log_listener(said)
+    if done != "COMMIT" or "WARNING" in severities:
         raise unavailable(
             "the database did not promise that the commit lasts; retry the same call "
             "later"

@@ -274,14 +274,14 @@ SELECT count(*) FROM dropped;
 -- lapsed come from an index each, so that nobody steps over what others hold.
 WITH chosen AS MATERIALIZED (
   (
-    SELECT referral_id, urgency, order_index FROM deliveries
+    SELECT referral_id, recipient, urgency, order_index FROM deliveries
     WHERE recipient = :recipient AND waiting AND lease_holder = ''
     ORDER BY urgency, order_index
     LIMIT :limit
   )
   UNION ALL
   (
-    SELECT referral_id, urgency, order_index FROM deliveries
+    SELECT referral_id, recipient, urgency, order_index FROM deliveries
     WHERE recipient = :recipient AND waiting AND lease_holder <> ''
       AND lease_until_ms <= :now_ms
   )
@@ -294,7 +294,8 @@ leased AS (
     lease_until_ms = :until_ms,
     attempt = attempt + 1
   FROM chosen
-  WHERE deliveries.referral_id = chosen.referral_id AND recipient = :recipient
+  WHERE deliveries.referral_id = chosen.referral_id
+    AND deliveries.recipient = chosen.recipient
   RETURNING deliveries.*
 )
 SELECT * FROM leased ORDER BY urgency, order_index;
