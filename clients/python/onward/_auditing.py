@@ -27,6 +27,7 @@ from onward._vouchers import read_vouchers
 from onward.core.audit.audit import Audit
 from onward.core.audit.chains import EXCHANGE
 from onward.core.audit.facts import Reading
+from onward.core.audit.prefixes import Prefixes
 from onward.core.audit.reading import Reader
 from onward.core.audit.result import Audited
 from onward.core.audit.sightings import Vouchers
@@ -46,12 +47,21 @@ _Chain: TypeAlias = tuple[str, "array[int]"]
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What a worker needs to begin: the same as this process had."""
+    """What a worker needs to begin: the same as this process had.
+
+    Attributes:
+        folder: where the evidence is.
+        trust: the trust file.
+        jurisdiction: the code that the audit is about.
+        common: where the statements stand that concern everybody.
+        tree: the log's, which takes a while to compute.
+    """
 
     folder: Path
     trust: str
     jurisdiction: str
     common: array[int] = field(default_factory=lambda: array("q"))
+    tree: Prefixes | None = None
 
 
 def audit_folder(
@@ -97,7 +107,7 @@ def _audit(job: _Job, vouchers: Vouchers, advance: Advance, workers: int) -> Aud
     with names.statements.open("rb") as file:
         audit.begin(_read_lines(file, common), contents.shown)
     advance(_length(common))
-    job = replace(job, common=common)
+    job = replace(job, common=common, tree=audit.tree)
     for size, readings in _readings(audit.reader(), job, contents, workers):
         for reading in readings:
             audit.add(reading)
@@ -156,6 +166,7 @@ def _open(job: _Job) -> Audit:
         bounded(folder.header),
         folder.entries.read_bytes(),
         job.jurisdiction,
+        job.tree,
     )
 
 

@@ -17,6 +17,7 @@ Nothing in it is secret and nothing in it is believed: whoever has it can judge 
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -162,10 +163,10 @@ def read_lines(file: BinaryIO, places: array[int]) -> list[tuple[int, str]]:
         MalformedError: a line is not of the form above.
     """
     lines: list[tuple[int, str]] = []
+    number = file.fileno()
     for at in range(0, len(places), 2):
-        file.seek(places[at])
         try:
-            line = _decode_line(file.read(places[at + 1]))
+            line = _decode_line(os.pread(number, places[at + 1], places[at]))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise MalformedError("a line has no statement") from None
         lines.append((line.index, line.statement))

@@ -112,10 +112,14 @@ class UnverifiedStatement(_Statement):
         Raises:
             VerificationError: SIGNATURE_INVALID: not signed with ``key``.
         """
-        check_signature(self.jws, self.algorithm, self.key_id, key)
+        self.check(key)
         return SignedStatement(
             self.jws, self.digest, self.key_id, self.algorithm, self.message
         )
+
+    def check(self, key: StatementPublicKey) -> None:
+        """Check the signature as :meth:`verify` does, where nobody needs the result."""
+        check_signature(self.jws, self.algorithm, self.key_id, key)
 
 
 def parse_statement(jws: str) -> UnverifiedStatement:

@@ -11,7 +11,7 @@ import msgspec
 from onward.core.audit.report import AuditReport
 from onward.core.audit.tables import Table
 from onward.report._page import render_report
-from onward.report._values import Plain, report_dict, rows_of
+from onward.report._values import Plain, Rows, report_dict, rows_of
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
@@ -30,18 +30,21 @@ def write_report(report: AuditReport, folder: Path) -> list[Path]:
     page = folder / "report.html"
     page.write_text(render_report(report), encoding="utf-8")
     data = folder / "report.json"
-    text = msgspec.json.format(msgspec.json.encode(report_dict(report)), indent=1)
-    data.write_bytes(text + b"\n")
     tables = [table for answer in report.answers for table in answer.tables]
-    return [page, data, *(_write_table(table, folder) for table in tables)]
+    rows = {table.name: rows_of(table) for table in tables}
+    plain = report_dict(report, rows)
+    text = msgspec.json.format(msgspec.json.encode(plain), indent=1)
+    data.write_bytes(text + b"\n")
+    files = (_write_table(table, rows[table.name], folder) for table in tables)
+    return [page, data, *files]
 
 
-def _write_table(table: Table, folder: Path) -> Path:
+def _write_table(table: Table, rows: Rows, folder: Path) -> Path:
     path = folder / f"{table.name}.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(table.columns)
-        rows.writerows(map(_harmless, rows_of(table)))
+        writer = csv.writer(file)
+        writer.writerow(table.columns)
+        writer.writerows(map(_harmless, rows))
     return path
 
 

@@ -22,6 +22,7 @@ from onward.core.audit.tables import (
 FORMAT: Final = "onward-report/v1"
 
 Plain: TypeAlias = str | int | float | None
+Rows: TypeAlias = list[list[Plain]]
 
 _PLAIN: Final = (str, int, type(None))
 
@@ -107,7 +108,7 @@ def rfc3339(ms: int) -> str:
     return f"{time_of(ms).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
-def rows_of(table: Table) -> list[list[Plain]]:
+def rows_of(table: Table) -> Rows:
     """Returns the rows of a table for machines."""
     # A year has a million cells, and most of them are plain.
     return [
@@ -116,9 +117,17 @@ def rows_of(table: Table) -> list[list[Plain]]:
     ]
 
 
-def report_dict(report: AuditReport) -> dict[str, object]:
-    """Returns a report as plain values for JSON."""
+def report_dict(
+    report: AuditReport, rows: Mapping[str, Rows] | None = None
+) -> dict[str, object]:
+    """Returns a report as plain values for JSON.
+
+    Args:
+        report: the report.
+        rows: those of its tables by name, where they were made before.
+    """
     asked = report.asked
+    rows = rows or {}
     return {
         "format": FORMAT,
         "verdict": report.verdict.value,
@@ -132,7 +141,7 @@ def report_dict(report: AuditReport) -> dict[str, object]:
         "shown_jurisdictions": list(report.codes),
         "until": rfc3339(report.until_ms),
         "steps": [_step(step, publish=asked.publish) for step in report.steps],
-        "answers": [_answer(answer) for answer in report.answers],
+        "answers": [_answer(answer, rows) for answer in report.answers],
     }
 
 
@@ -156,7 +165,7 @@ def why_of(step: AuditStep, *, publish: bool) -> str:
     return step.why
 
 
-def _answer(answer: Answer) -> dict[str, object]:
+def _answer(answer: Answer, rows: Mapping[str, Rows]) -> dict[str, object]:
     return {
         "question": answer.number,
         "title": answer.question,
@@ -174,7 +183,7 @@ def _answer(answer: Answer) -> dict[str, object]:
             }
             for chart in answer.charts
         ],
-        "tables": [_table(table) for table in answer.tables],
+        "tables": [_table(table, rows.get(table.name)) for table in answer.tables],
     }
 
 
@@ -182,10 +191,10 @@ def _figures(figures: Mapping[str, Cell]) -> dict[str, Plain]:
     return {name: plain_of(cell) for name, cell in figures.items()}
 
 
-def _table(table: Table) -> dict[str, object]:
+def _table(table: Table, rows: Rows | None) -> dict[str, object]:
     return {
         "name": table.name,
         "title": table.title,
         "columns": list(table.columns),
-        "rows": rows_of(table),
+        "rows": rows_of(table) if rows is None else rows,
     }

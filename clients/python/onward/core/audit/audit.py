@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, pairwise
@@ -96,6 +95,7 @@ class Audit:
         header: the export's header, as JSON.
         entries: the log's entries, 32 bytes each.
         jurisdiction: the code that the audit is about.
+        tree: the tree over the entries, where it was computed before.
 
     Raises:
         OnwardError: the trust file, the header or the checkpoint cannot be read at all.
@@ -108,20 +108,21 @@ class Audit:
         header: bytes,
         entries: bytes,
         jurisdiction: str,
+        tree: Prefixes | None = None,
     ) -> None:
         self.header = Header.parse(header)
         self.entries = entries
         self.jurisdiction = jurisdiction
         self._found = Findings()
         self._policy = Policy.parse(trust)
-        self._tree = Prefixes(entries)
+        self.tree = tree or Prefixes(entries)
         self._check_checkpoint(checkpoint)
         self._keys = Keys()
         self._policies = Policies()
         self._last_policy = b""
         self._members = DirectoryHistory()
         self._present: dict[str, directory_pb2.Member] = {}
-        self._clock = Clock(self._tree.size)
+        self._clock = Clock(self.tree.size)
         self._intakes: list[IntakeFacts] = []
         self._referrals: dict[str, ReferralFacts] = {}
         self._shown = array("q")
@@ -150,7 +151,7 @@ class Audit:
 
     def reader(self) -> Reader:
         """Returns a reader of chains, with the keys that are known so far."""
-        return Reader(self._keys, self.entries, self._tree, self.origin)
+        return Reader(self._keys, self.entries, self.tree, self.origin)
 
     def add_policy(self, files: Mapping[str, bytes]) -> None:
         """Adds the files of a policy set, which say what hotlines had to keep."""
@@ -212,7 +213,7 @@ class Audit:
     def log_size(self) -> int:
         """How many entries the exchange says that it looked at."""
         size = self.header.access.statement.message.audit_access.log_size
-        return min(max(size, 0), self._tree.size)
+        return min(max(size, 0), self.tree.size)
 
     @property
     def codes(self) -> frozenset[str]:
@@ -235,9 +236,9 @@ class Audit:
         self._own = by_witnesses(opened, self._policy)
         self._sightings = self._sightings_of(Vouchers())
         size, root = opened.checkpoint.size, opened.checkpoint.root
-        if self._tree.size != size:
-            why = f"there are {self._tree.size}, and the log had {size}"
-        elif self._tree.root(size) != root:
+        if self.tree.size != size:
+            why = f"there are {self.tree.size}, and the log had {size}"
+        elif self.tree.root(size) != root:
             why = "their tree has another root than the log signed: one was altered"
         else:
             return
@@ -245,7 +246,7 @@ class Audit:
 
     def _sightings_of(self, vouchers: Vouchers) -> Sightings:
         """Returns what is to be said of some vouchers."""
-        return Sightings(self._policy, self.origin, self._tree, vouchers, self._own)
+        return Sightings(self._policy, self.origin, self.tree, vouchers, self._own)
 
     def _add_common(self, item: Entry) -> None:
         """Steps 6 and 7, for what concerns everybody."""
@@ -306,7 +307,7 @@ class Audit:
         """Returns the root of the tree over the statements shown."""
         count = len(self._shown)
         if self._shown == array("q", range(count)):
-            return self._tree.root(count)  # all from the first on: it is known
+            return self.tree.root(count)  # all from the first on: it is known
         return tree_root(digests_of(self.entries, self._shown))
 
     def _kind_of(self, name: str, at: int) -> int:
@@ -325,7 +326,7 @@ class Audit:
         return {
             READABLE: f"{count} statements can be read",
             CHECKPOINT: f"the log {self.origin} signed it{witnesses}",
-            ENTRIES: f"all {self._tree.size} entries make the log's tree",
+            ENTRIES: f"all {self.tree.size} entries make the log's tree",
             ACCESS: f"the exchange logged that it showed these {count} statements",
             PLACES: "each statement is the entry at its place",
             KEYS: f"the keys of {len(self._present)} members, from the first entry on",
@@ -340,7 +341,7 @@ class Audit:
 
     def _vouched(self) -> str:
         """Returns who else says when statements existed, for people."""
-        counts = Counter(map(self._clock.source, self._shown))
+        counts = self._clock.sources(self._shown)
         return ", ".join(f"{counts[source]} {source}" for source in Source)
 
     def _skipped(self) -> Mapping[int, str]:

@@ -20,7 +20,8 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate, compress
 from typing import Final
@@ -151,6 +152,13 @@ class Clock:
         """Returns who vouches for the upper end of that interval."""
         seen = self._sightings.bound(at) if self._sightings else None
         return seen.source if seen else Source.CLAIMS
+
+    def sources(self, places: Collection[int]) -> Counter[Source]:
+        """Returns for how many statements each of them vouches."""
+        newest = self._sightings.newest if self._sightings else 0
+        counts = Counter(self.source(at) for at in places if at < newest)
+        counts[Source.CLAIMS] += len(places) - counts.total()
+        return counts
 
     def made(self, at: int) -> int:
         """Returns when a statement was made: its claim, or its lower bound if later."""

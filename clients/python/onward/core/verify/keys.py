@@ -58,7 +58,7 @@ class Keys:
             VerificationError: the signature does not hold (``SIGNATURE_INVALID``).
         """
         keys = self._in_force(entry.issuer, entry.index)
-        entry.statement.verify(keys.usable(entry.statement.key_id, entry.claimed))
+        entry.statement.check(keys.usable(entry.statement.key_id, entry.claimed))
 
     def add(self, entry: Entry, vkeys: Collection[str]) -> None:
         """Puts the keys of a directory statement in force, if it may do that.

@@ -104,7 +104,7 @@ def integrity(scope: Scope) -> Answer:
         for step in audited.steps
         for finding in step.findings
     )
-    sources = Counter(map(audited.clock.source, audited.places))
+    sources = audited.clock.sources(audited.places)
     counts = {source.value: sources[source] for source in Source}
     return Answer(
         7,
