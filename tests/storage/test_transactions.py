@@ -7,7 +7,14 @@ import asyncio
 import pytest
 
 from onward.core.errors import Reason, UnavailableError
-from onward_server.storage.contract import Batch, Needs, PolicyRow, Store, Topic
+from onward_server.storage.contract import (
+    Batch,
+    Needs,
+    PolicyRow,
+    Store,
+    Topic,
+    Writer,
+)
 from tests.storage.conftest import Backend, opened
 from tests.storage.scribe import HOTLINE, OHIO, Scribe, digest_of
 
@@ -229,10 +236,14 @@ async def test_failure_that_was_ignored_is_not_committed(
     batch = scribe.take()
     batch.statements[1] = batch.statements[0]
 
+    async def write_and_look(writer: Writer) -> None:
+        await writer.write(batch)
+        await writer.load(Needs())  # at the latest here it is seen
+
     async def write_and_ignore() -> None:
         async with store.writing() as writer:
             with pytest.raises(Exception, match=r"(?i)unique"):
-                await writer.write(batch)
+                await write_and_look(writer)
 
     with pytest.raises(UnavailableError, match="nothing of it was kept"):
         await write_and_ignore()

@@ -449,7 +449,9 @@ class Writer(Protocol):
         """Returns the state of what is needed, this transaction's writes included."""
 
     async def write(self, batch: Batch) -> None:
-        """Writes the batch.
+        """Writes the batch, now or together with what comes next.
+
+        So what is wrong with a row may show only then, at the latest in the commit.
 
         Raises:
             UnavailableError: the head is not at ``batch.old_size``: somebody else

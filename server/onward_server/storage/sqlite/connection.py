@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -98,34 +99,67 @@ async def connect(path: str, role: Literal["writer", "reader"]) -> Connection:
     Raises:
         UnavailableError: it cannot be opened.
     """
-    uri = f"{to_uri(path)}?mode={'rw' if role == 'writer' else 'ro'}"
-    pragmas = _WRITER if role == "writer" else ()
-
-    def connector() -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            uri,
-            uri=True,
-            timeout=BUSY_MS / 1000,
-            isolation_level=None,
-            cached_statements=_CACHED_STATEMENTS,
-        )
-        try:
-            connection.execute("PRAGMA temp_store = MEMORY")
-            connection.executescript((HERE / "views.sql").read_text())
-            for pragma in pragmas:
-                connection.execute(pragma)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    connection = Connection(connector, iter_chunk_size=64)
+    connection = Connection(partial(_connected, path, role), iter_chunk_size=64)
     try:
         await connection
     except sqlite3.Error as error:
         if connection.stopped:
             await connection.stopped
         raise unavailable(f"cannot open {path}: {_cause(error) or error}") from error
+    return connection
+
+
+class Glance:
+    """A reading connection without a thread of its own: for the event loop itself.
+
+    Only for looking up a few rows by their keys. That takes less than the two changes
+    of thread that it would take elsewhere, and never waits: a reader of SQLite's
+    write-ahead log is held up by nobody.
+
+    Raises:
+        UnavailableError: the file cannot be opened.
+    """
+
+    def __init__(self, path: str) -> None:
+        try:
+            self._connection = _connected(path, "reader")
+        except sqlite3.Error as error:
+            cause = _cause(error) or error
+            raise unavailable(f"cannot open {path}: {cause}") from error
+
+    def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Does work at once.
+
+        Raises:
+            UnavailableError: the disk or the operating system failed.
+        """
+        try:
+            return work(self._connection)
+        except sqlite3.Error as error:
+            raise translated(error) from error
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._connection.close()
+
+
+def _connected(path: str, role: Literal["writer", "reader"]) -> sqlite3.Connection:
+    """Returns a connection of this thread."""
+    connection = sqlite3.connect(
+        f"{to_uri(path)}?mode={'rw' if role == 'writer' else 'ro'}",
+        uri=True,
+        timeout=BUSY_MS / 1000,
+        isolation_level=None,
+        cached_statements=_CACHED_STATEMENTS,
+    )
+    try:
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.executescript((HERE / "views.sql").read_text())
+        for pragma in _WRITER if role == "writer" else ():
+            connection.execute(pragma)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

@@ -11,7 +11,12 @@ from functools import partial
 
 from onward.core.errors import MalformedError, UnavailableError
 from onward_server.storage.faults import unavailable
-from onward_server.storage.sqlite.connection import BUSY_MS, Connection, connect
+from onward_server.storage.sqlite.connection import (
+    BUSY_MS,
+    Connection,
+    Glance,
+    connect,
+)
 from onward_server.storage.sqlite.files import (
     claim_database,
     prepare_copy,
@@ -67,7 +72,9 @@ async def open_sqlite(
             pool.add(await connect(path, "reader"))
         if read_only:
             await pool.run(check_present)
-        return SqliteStore(writer, pool, resources.pop_all())
+        glance = Glance(path)
+        resources.callback(glance.close)
+        return SqliteStore(writer, pool, glance, resources.pop_all())
 
 
 async def migrate_sqlite(path: str, *, check: bool = False) -> tuple[int, int]:
@@ -109,10 +116,15 @@ class SqliteStore(SqliteReader):
     """
 
     def __init__(
-        self, writer: Connection | None, readers: ReaderPool, resources: AsyncExitStack
+        self,
+        writer: Connection | None,
+        readers: ReaderPool,
+        glance: Glance,
+        resources: AsyncExitStack,
     ) -> None:
         super().__init__(readers)
         self._writer = writer
+        self._glance = glance
         self._resources = resources
         self._turn = asyncio.Lock()
         self._unscrubbed = True
@@ -141,7 +153,7 @@ class SqliteStore(SqliteReader):
             connection = self._writer
             if connection is None:
                 raise unavailable("the database is not open for writing")
-            writer = SqliteWriter(connection, self.replica)
+            writer = SqliteWriter(connection, self._glance, self.replica)
             try:
                 yield writer
                 self._unscrubbed |= writer.erased

@@ -24,7 +24,11 @@ from onward_server.storage.contract import (
 )
 from onward_server.storage.faults import unavailable
 from onward_server.storage.sqlite import contents
-from onward_server.storage.sqlite.connection import QUERIES, Connection
+from onward_server.storage.sqlite.connection import (
+    QUERIES,
+    Connection,
+    Glance,
+)
 from onward_server.storage.sqlite.rows import (
     Row,
     insert,
@@ -42,15 +46,20 @@ T = TypeVar("T")
 class SqliteWriter:
     """See :class:`~onward_server.storage.contract.Writer`.
 
-    The transaction begins with the first work, so that this costs no change of thread.
+    A change of thread costs as much as the work that it is for. So the transaction
+    begins with its first work, a batch is written with whatever comes next, which
+    mostly is the commit, and what is loaded before any work is read by the event loop
+    itself: there is no other writer, so the last commit is what the transaction sees.
 
     Attributes:
         erased: whether something was erased that must not stay in the write-ahead log.
     """
 
-    def __init__(self, connection: Connection, replica: str) -> None:
+    def __init__(self, connection: Connection, glance: Glance, replica: str) -> None:
         self._connection = connection
+        self._glance = glance
         self._replica = replica
+        self._waiting: Batch | None = None
         self._begun = False
         self._failed = False
         self.erased = False
@@ -61,7 +70,7 @@ class SqliteWriter:
         Raises:
             UnavailableError: work failed before, or the commit did.
         """
-        if self._begun:
+        if self._begun or self._waiting:
             await self._run(_commit)
 
     async def roll_back(self) -> None:
@@ -71,7 +80,10 @@ class SqliteWriter:
 
     async def load(self, needs: Needs) -> Loaded:
         """Returns the state of what is needed, this transaction's writes included."""
-        return await self._run(partial(_load, needs))
+        work = partial(_load, needs)
+        if self._begun or self._waiting:
+            return await self._run(work)
+        return self._glance.run(work)
 
     async def write(self, batch: Batch) -> None:
         """Writes the batch.
@@ -82,7 +94,11 @@ class SqliteWriter:
                 statements.
         """
         self.erased |= bool(batch.erase_contents)
-        await self._run(partial(_write, batch))
+        if self._begun or self._waiting:
+            await self._run(partial(_write, batch))
+        else:
+            self._glance.run(partial(_check_size, batch))
+            self._waiting = batch
 
     async def put_cosignatures(self, rows: Sequence[CosignatureRow]) -> None:
         """Keeps verified cosignatures; of several by one key the earliest stays."""
@@ -159,20 +175,26 @@ class SqliteWriter:
         if self._failed:
             raise unavailable("the transaction failed; nothing of it was kept")
         begin, self._begun = not self._begun, True
+        batch, self._waiting = self._waiting, None
+
+        def together(connection: sqlite3.Connection) -> T:
+            if begin:
+                _begin(connection)
+            if batch is not None:
+                _write(batch, connection)
+            return work(connection)
+
         try:
-            return await self._connection.run(partial(_begin, work) if begin else work)
+            return await self._connection.run(together)
         except BaseException:
             self._failed = True
             raise
 
 
-def _begin(
-    work: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection
-) -> T:
-    """Begins a transaction with work; ends one before whose rollback failed."""
+def _begin(connection: sqlite3.Connection) -> None:
+    """Begins a transaction; ends one before whose rollback failed."""
     _roll_back(connection)
     connection.execute("BEGIN IMMEDIATE")
-    return work(connection)
 
 
 def _commit(connection: sqlite3.Connection) -> None:
