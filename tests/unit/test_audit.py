@@ -370,24 +370,6 @@ def test_a_backdated_acknowledgment_contradicts_what_its_reader_had_seen(
     assert f"log entry {at}: it claims a time before" in whys(audited, "timing")[0]
 
 
-def test_an_acknowledgment_that_claims_to_precede_its_breach_is_not_proven(
-    story: Story,
-) -> None:
-    """With an old ``seen`` no order contradicts it; its time is a mere claim."""
-    referred = story.refer(intake=story.register(7))
-    received = referred.receive()
-    seen = received.statement.message.seen
-    made = story.scribe.now_ms + HOUR
-    due = story.scribe.now_ms + 72 * HOUR
-    story.wait(72 * HOUR)
-    referred.breach(v.DEADLINE_KIND_ACKNOWLEDGE, due)
-    referred.acknowledge(received, made_time=timestamp(made), seen=seen)
-    story.end()
-    audited = story.judged()
-    assert wrong(audited) == {"timing"}
-    assert "only after the breach" in whys(audited, "timing")[0]
-
-
 def test_an_acknowledgment_after_its_breach_that_says_so_is_merely_late(
     story: Story,
 ) -> None:

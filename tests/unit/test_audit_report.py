@@ -635,3 +635,29 @@ def test_lengths_of_time_have_two_units() -> None:
     assert span_text(0) == "0 s"
     assert span_text(2 * HOUR + 14 * MINUTE + 3000) == "2 h 14 min"
     assert span_text(41 * DAY + 5000) == "41 d"
+
+
+@pytest.mark.parametrize("told_late", [True, False])
+def test_a_step_that_is_told_after_its_breach_as_made_in_time_is_disputed(
+    story: Story, *, told_late: bool
+) -> None:
+    """With an old ``seen`` no order contradicts it; its time is a mere claim."""
+    referred = story.refer(intake=story.register(1))
+    received = referred.receive()
+    seen = received.statement.message.seen
+    made = story.scribe.now_ms + HOUR
+    due = story.scribe.now_ms + 72 * HOUR
+    story.awake()
+    story.wait(73 * HOUR)
+    referred.breach(v.DEADLINE_KIND_ACKNOWLEDGE, due)
+    claim = {"made_time": timestamp(made), "seen": seen} if told_late else {}
+    referred.acknowledge(received, **claim)
+    story.end()
+    report = story.reported()
+    assert wrong(story.judged()) == set()
+    expected = (0, 1, 1) if told_late else (1, 0, 0)
+    found = [count(report, 2, name) for name in ("missed", "undetermined", "disputed")]
+    assert tuple(found) == expected
+    (row,) = rows(report, 2, "breaches")
+    assert row[6] == ("yes" if told_late else "no")
+    assert answer(report, 2).attention

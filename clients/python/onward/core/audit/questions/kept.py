@@ -19,7 +19,8 @@ _SOURCES: Final = tuple(source.value for source in Source)
 
 SENTENCE: Final = (
     " Of {judged:deadline|deadlines} that came due, {met:was|were} met, "
-    "{missed:was|were} missed, and {undetermined:is|are} undetermined. "
+    "{missed:was|were} missed, and {undetermined:is|are} undetermined, of which "
+    "{disputed:is|are} disputed: claimed to be in time, but told after the breach. "
     "{witnesses:of these judgements rests|of these judgements rest} on witnesses, "
     "{timestamps} on timestamps, and {claims} on claims only."
 )
@@ -44,6 +45,9 @@ class KeptDeadlines:
         return {
             "judged": self._count(),
             **{how.value: self._count(how=how.value) for how in Judgement},
+            "disputed": Count(
+                f"{self.key}.disputed", sum(item.kept.disputed for item in self.judged)
+            ),
             **{source.name.lower(): self._count(source=source) for source in Source},
         }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 from onward.core.audit.duties import Duty
@@ -58,6 +58,7 @@ def delivery_times(scope: Scope) -> Answer:
     holders = Counter(scope.member(duty.holder) for duty in scope.late)
     total = Count("breaches", len(scope.late))
     kept = KeptDeadlines("kept", scope.judged)
+    disputed = {item.duty for item in scope.judged if item.kept.disputed}
     return Answer(
         2,
         "How long did it take from the tip's receipt to delivery, and what was late?",
@@ -111,9 +112,10 @@ def delivery_times(scope: Scope) -> Answer:
                     "holder",
                     "part",
                     "made",
+                    "disputed",
                     "entry",
                 ),
-                tuple(_breach(scope, duty) for duty in scope.late),
+                tuple(_breach(scope, duty, disputed) for duty in scope.late),
                 single=True,
             ),
         ),
@@ -258,7 +260,7 @@ def _kind(duty: Duty) -> str:
     return word("DeadlineKind", duty.kind)
 
 
-def _breach(scope: Scope, duty: Duty) -> tuple[Cell, ...]:
+def _breach(scope: Scope, duty: Duty, disputed: Collection[Duty]) -> tuple[Cell, ...]:
     breach = duty.breach
     if breach is None:
         return ()
@@ -269,6 +271,7 @@ def _breach(scope: Scope, duty: Duty) -> tuple[Cell, ...]:
         scope.member(breach.holder),
         word("HolderRole", breach.role),
         scope.when(duty.done),
+        "yes" if duty in disputed else "no",
         breach.at,
     )
 
