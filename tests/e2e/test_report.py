@@ -175,6 +175,14 @@ def test_evidence_can_be_judged_again_elsewhere_and_offline(
     assert answer(sampled, 10)["verdict"] == "NOT_CHECKED"
 
 
+@pytest.mark.parametrize(("code", "named"), [("*", "the whole log"), ("US", "US")])
+def test_the_last_line_says_what_is_proven(
+    exchange: ExchangeProcess, tmp_path: Path, code: str, named: str
+) -> None:
+    words = ("report", *PERIOD, "-o", tmp_path, "--jurisdiction", code)
+    assert Desk(exchange, AUDITOR).does(*words).splitlines()[-1] == f"PROVEN: {named}"
+
+
 def test_the_chain_of_one_tip_is_shown_from_its_registration_to_its_outcome(
     exchange: ExchangeProcess, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from onward._auditing import audit_folder, evidence_size
 from onward.cli._output import print_json, print_line, print_table, progress, say
 from onward.cli.exits import Exit
+from onward.core.audit.evidence import WHOLE
 from onward.core.audit.report import Asked, AuditReport, make_report, with_sample
 from onward.core.audit.scope import Period
 from onward.core.errors import MalformedError
@@ -161,7 +162,8 @@ def _show(report: AuditReport) -> None:
     for step in report.steps:
         if step.verdict is not Verdict.PROVEN:
             print_line(f"{step.verdict}: step {step.number} {step.name}: {step.why}")
-    print_line(f"{report.verdict}: {report.asked.jurisdiction}")
+    code = report.asked.jurisdiction
+    print_line(f"{report.verdict}: {'the whole log' if code == WHOLE else code}")
 
 
 def _text(file: Path) -> str:
