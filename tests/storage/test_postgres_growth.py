@@ -62,28 +62,23 @@ class Pages:
         return self.count
 
 
-async def forget_plans(connection: Connection) -> None:
-    await connection.execute("DISCARD PLANS")
-
-
 async def test_work_does_not_grow(store: PostgresStore, scribe: Scribe) -> None:
     pages = Pages()
     await pages.watch(store)
 
     async def measure() -> dict[str, int]:
-        await forget_plans(await store._connected())
-        await store._readers.run(forget_plans)
         calls = READS | WRITES
         work = {name: await pages.of(call(store)) for name, call in calls.items()}
         scribe.publish(f"r{len(scribe.referrals)}", OHIO, TEXAS)
         scribe.register(len(scribe.referrals), jurisdiction="US-TX")
         return work | {"write": await pages.of(scribe.commit(store))}
 
-    await grow(store, scribe, 500)
+    await grow(store, scribe, 200)
     before = await measure()
     await grow(store, scribe, 3000)
     after = await measure()
     assert all(after.values())
+    # The plans are those of the small tables still.
     grown = {
         name: (before[name], after[name])
         for name in after

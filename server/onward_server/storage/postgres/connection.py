@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
@@ -61,8 +61,6 @@ _CLASSES = {
 }
 """The same for all SQLSTATEs of a class."""
 
-_USES_OF_PLANS = 250
-
 _SETTINGS = {
     "application_name": "onward",
     # Every query has its index. Without statistics, as in a new database, the server
@@ -93,23 +91,8 @@ _ROLES: Mapping[str, Sequence[str]] = {
 }
 
 
-_Connection: Any = asyncpg.Connection
-
-
-class Connection(_Connection):  # type: ignore[misc] # it is published without types
-    """A connection; each is used by one task at a time."""
-
-    uses = 0
-
-    async def prepare_use(self) -> None:
-        """Is called before each piece of work.
-
-        The server keeps the plans that it made for the tables as they were then. While
-        they grow from nothing that can be very wrong, so it forgets them now and then.
-        """
-        self.uses += 1
-        if self.uses % _USES_OF_PLANS == 0:
-            await self.execute("DISCARD PLANS")
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+"""A connection; each is used by one task at a time."""
 
 
 async def connect(url: str, role: Literal["writer", "reader", "place"]) -> Connection:
@@ -137,7 +120,6 @@ async def _connect(url: str) -> Connection:
         connection: Connection = await asyncpg.connect(
             url,
             timeout=_CONNECT_SECONDS,
-            connection_class=Connection,
             statement_cache_size=_CACHED_STATEMENTS,
             max_cached_statement_lifetime=0,
             server_settings=_SETTINGS,

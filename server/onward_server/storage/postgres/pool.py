@@ -76,7 +76,6 @@ class ReaderPool:
         """Runs a query on a connection, which then is free for others."""
         try:
             async with asyncio.timeout(_READ_SECONDS):
-                await connection.prepare_use()
                 return await work(connection)
         except asyncpg.InternalClientError:
             connection.terminate()

@@ -49,6 +49,7 @@ class PostgresWriter:
 
     Attributes:
         erased: whether something was erased that must be cleaned up.
+        doubtful: whether a commit was asked for, and was not promised to last.
     """
 
     def __init__(self, connection: Connection, replica: str) -> None:
@@ -58,6 +59,7 @@ class PostgresWriter:
         self._failed = False
         self._size: int | None = None
         self.erased = False
+        self.doubtful = False
 
     async def commit(self) -> None:
         """Makes it durable.
@@ -70,12 +72,14 @@ class PostgresWriter:
             raise unavailable("the transaction failed; nothing of it was kept")
         if not self._begun:
             return
+        self.doubtful = True
         try:
             async with translating():
                 await completed(_commit(self._connection))
         except BaseException:
             self._connection.terminate()
             raise
+        self.doubtful = False
 
     async def roll_back(self) -> None:
         """Undoes everything, if need be by closing the connection."""
@@ -175,6 +179,10 @@ class PostgresWriter:
         await self._run(join)
         return [msgspec.json.decode(other) for (other,) in others]
 
+    async def confirm(self) -> None:
+        """Has the commit wait as one that changes something, though nothing changes."""
+        await self._run(QUERIES.confirm)
+
     async def put_chunk(self, row: UploadRow, position: int, data: bytes) -> None:
         """Keeps one chunk of an upload that is not complete."""
         await self._run(partial(contents.put_chunk, row, position, data))
@@ -215,7 +223,6 @@ async def _work(
 ) -> T:
     """Does a piece of work, in a new transaction if it is to begin with it."""
     if begin:
-        await connection.prepare_use()
         await QUERIES.begin(connection)
     return await work(connection)
 

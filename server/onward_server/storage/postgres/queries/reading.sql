@@ -152,10 +152,13 @@ ORDER BY log_index DESC
 LIMIT :limit;
 
 -- name: received(recipient, before, limit)
--- Accepted referrals to a recipient, newest first, before a log index.
-SELECT referrals.*
+-- Accepted referrals to a recipient, newest first, before a log index. OFFSET 0 keeps the
+-- condition outside, and so the server from an index for it.
+SELECT referral.*
 FROM deliveries
-JOIN referrals ON referrals.log_index = deliveries.log_index
+CROSS JOIN LATERAL (
+  SELECT * FROM referrals WHERE log_index = deliveries.log_index OFFSET 0
+) AS referral
 WHERE recipient = :recipient AND deliveries.log_index < :before AND NOT rejected
 ORDER BY deliveries.log_index DESC
 LIMIT :limit;
