@@ -195,12 +195,15 @@ class PostgresServer:
             await self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def _is_ready(self) -> bool:
-        """Whether the server says in its file that it takes connections."""
+        """Whether the server says in its file that it takes connections.
+
+        One that only follows another says ``standby``.
+        """
         try:
             lines = (self.data / "postmaster.pid").read_text().splitlines()
         except OSError:
             return False
-        return len(lines) > 7 and lines[7].strip() == "ready"
+        return len(lines) > 7 and lines[7].strip() in {"ready", "standby"}
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from onward.core.errors import (
     StateError,
     UnavailableError,
 )
+from onward_server.storage.contract import Standing
 from onward_server.storage.faults import unavailable
 from onward_server.storage.postgres.connection import Connection, connect, translating
 from onward_server.storage.postgres.migrations import (
@@ -74,6 +75,11 @@ class PostgresStore(PostgresReader):
     ``PATIENCE_SECONDS``. A connection that was lost is made again by whoever writes
     next.
 
+    A commit of unknown outcome may be visible although no standby has it: when the wait
+    for the standby was ended from outside, or the server was started again meanwhile.
+    So before anybody goes on from there, something more is committed: what comes later
+    in the server's log is on the standby later too.
+
     Erasing
     -------
     The server keeps a row as it was before it was erased until it is cleaned up. So a
@@ -92,6 +98,7 @@ class PostgresStore(PostgresReader):
         self._turn = asyncio.Lock()
         self._facts: Mapping[str, str] | None = None
         self._refused: OnwardError | None = None
+        self._doubtful = False
 
     @property
     def replica(self) -> str:
@@ -148,12 +155,21 @@ class PostgresStore(PostgresReader):
                 yield writer
                 await writer.commit()
             except BaseException:
+                self._doubtful |= writer.doubtful
                 with suppress(UnavailableError):
                     await writer.roll_back()
                 raise
             if writer.erased:
                 with suppress(UnavailableError):
                     await self._clean_up()
+
+    async def standing(self) -> Standing:
+        """How far the log, the directory and the policy are, and will stay."""
+        if self._doubtful:
+            async with self.writing() as writer:
+                await writer.confirm()
+            self._doubtful = False
+        return await super().standing()
 
     async def backup(self, target: str) -> None:
         """Refuses: PostgreSQL has its own ways.
