@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,8 +22,9 @@ from bench.rounds import FULL, QUICK, Plan
 from bench.stage import open_stage
 from bench.table import insert_tables
 
-_WIDTH = 170
+_WIDTH = 200
 _INTERRUPTED = 130
+_FAILED = "failed:"
 
 
 def main() -> None:
@@ -45,12 +47,14 @@ def main() -> None:
     report.show(console)
     if options.json:
         report.write(options.json)
+    if any(figure.note.startswith(_FAILED) for figure in figures):
+        sys.exit(1)
 
 
 def _parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a look, in a minute")
+    parser.add_argument("--quick", action="store_true", help="a look, in some minutes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result")
     parser.add_argument(
         "--only", nargs="+", choices=MEASURES, metavar="NAME", help=", ".join(MEASURES)
@@ -77,13 +81,23 @@ def _console() -> Console:
 
 
 async def _measure(names: Sequence[str], plan: Plan, console: Console) -> list[Figure]:
-    """Runs the measures of these names, each on a stage of its own."""
+    """Runs the measures of these names; one that fails does not cost the others."""
     figures = []
     for name in names:
-        with console.status(f"measuring {name}"):
-            async with open_stage() as stage:
-                figures += await MEASURES[name](stage, plan)
-                await stage.check_log()
+        try:
+            with console.status(f"measuring {name}"):
+                figures += await _measure_one(name, plan)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is shown
+            traceback.print_exc()
+            figures.append(Figure.missing(name, f"{_FAILED} {error}"))
+    return figures
+
+
+async def _measure_one(name: str, plan: Plan) -> list[Figure]:
+    """Runs a measure on a stage of its own; its figures count if the log is right."""
+    async with open_stage() as stage:
+        figures = await MEASURES[name](stage, plan)
+        await stage.check_log()
     return figures
 
 

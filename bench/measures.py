@@ -89,7 +89,7 @@ MEASURES: Final[Mapping[str, Measure]] = MappingProxyType(
 )
 """All of them, by the names that the command line takes."""
 
-AT_LENGTH: Final = frozenset({"drain", "growth-million", "year", "loaded-year"})
+AT_LENGTH: Final = frozenset({"drain", "growth-million", "log", "year", "loaded-year"})
 """Those that take many minutes, and are made only when they are named."""
 
 

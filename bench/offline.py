@@ -1,4 +1,4 @@
-"""Measures without an exchange: verification, and the floor under everything."""
+"""Verification, and the floor under everything: the cryptography alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 from bench.desk import open_desk
 from bench.figures import MICROSECONDS, Figure
 from bench.proof import UnrealError
-from bench.rounds import MANY_CALLERS, Plan
+from bench.rounds import BATCH_CALLERS, MANY_CALLERS, Plan
 from bench.stage import Stage
 from onward.core.bundle import Bundle
 from onward.core.keys import DEFAULT_ALGORITHM, StatementPrivateKey
@@ -61,23 +61,24 @@ async def measure_verify(stage: Stage, plan: Plan) -> list[Figure]:
     ]
 
 
-async def measure_floor(_: Stage, plan: Plan) -> list[Figure]:
-    """What of a referral's cryptography no exchange can leave out."""
+async def measure_floor(stage: Stage, plan: Plan) -> list[Figure]:
+    """Batches beside what of their cryptography no exchange can leave out."""
     signature = partial(StatementPrivateKey.generate().sign, _MESSAGE)
-    rounds = range(plan.rounds)
-    sign = [_seconds_each([signature], plan.repeats) for _ in rounds]
-    verify = [_seconds_each([_verification()], plan.repeats) for _ in rounds]
-    both = [1 / (one + other) for one, other in zip(sign, verify, strict=True)]
+    verification, pairs, floors = _verification(), [], []
+    for _ in range(plan.rounds + 1):  # the first one is for warming up
+        prepared = await stage.prepare(plan.many, stage.exchange.archive)
+        run = await stage.publish_batches(prepared, BATCH_CALLERS)
+        floor = [
+            _seconds_each([work], plan.repeats) for work in (verification, signature)
+        ]
+        floors.append([seconds * MICROSECONDS for seconds in floor])
+        pairs.append((plan.many / run.seconds, 1 / sum(floor)))
+    verified, signed = zip(*floors[1:], strict=True)
+    name = "publish in batches, beside verifying and signing alone"
     return [
-        Figure.alone("floor: verify and sign one statement", "referrals/s", both),
-        *(
-            Figure.alone(
-                f"floor: {DEFAULT_ALGORITHM} {name}",
-                "us",
-                [one * MICROSECONDS for one in times],
-            )
-            for name, times in (("verification", verify), ("signature", sign))
-        ),
+        Figure.compare(name, "referrals/s", pairs[1:]),
+        Figure.alone(f"floor: {DEFAULT_ALGORITHM} verification", "us", verified),
+        Figure.alone(f"floor: {DEFAULT_ALGORITHM} signature", "us", signed),
     ]
 
 

@@ -141,19 +141,19 @@ async def _open_table(folder: Path) -> AsyncGenerator[Table, None]:
 
 _PEERS: Final = (
     Peer(
-        "NATS JetStream, one stream in a file",
+        "NATS JetStream (file)",
         "nats-server",
         partial(shutil.which, "nats-server"),
         open_jetstream,
     ),
     Peer(
-        "RabbitMQ, a quorum queue with confirms",
+        "RabbitMQ (quorum queue)",
         "rabbitmq-server",
         partial(shutil.which, "rabbitmq-server"),
         open_rabbitmq,
     ),
     Peer(
-        "pgbench, one row inserted",
+        "pgbench (one row)",
         "postgresql",
         partial(find_program, "pgbench"),
         _open_table,
