@@ -34,36 +34,50 @@ _NEEDS_REASON: Final = frozenset(
 def require(condition: bool, field: str, rule: str) -> None:  # noqa: FBT001
     """Requires that a rule about a field holds; ``rule`` completes "it ..."."""
     if not condition:
-        msg = f"{field} does not follow the rule: it {rule}"
-        raise MalformedError(msg, field=field)
+        raise broken(field, rule)
+
+
+def broken(field: str, rule: str) -> MalformedError:
+    """Returns the error for a field that breaks a rule; see :func:`require`."""
+    return MalformedError(f"{field} does not follow the rule: it {rule}", field=field)
+
+
+# These are asked for every field of every statement: no text is made but for an error.
 
 
 def known_enum(body: object, name: str, path: str) -> None:
     """Requires that an enum field states a value, known here or not."""
-    require(getattr(body, name) != 0, f"{path}.{name}", "is stated")
+    if getattr(body, name) == 0:
+        raise broken(f"{path}.{name}", "is stated")
 
 
 def number(value: int, field: str) -> None:
     """Requires a number that counts from 1 on."""
-    require(value >= 1, field, "is 1 or more")
-    require(value <= MAX_NUMBER, field, f"is at most {MAX_NUMBER}")
+    if value < 1:
+        raise broken(field, "is 1 or more")
+    if value > MAX_NUMBER:
+        raise broken(field, f"is at most {MAX_NUMBER}")
 
 
 def text(value: str, field: str, limit: int = MAX_TEXT) -> None:
     """Requires a bounded text without control characters."""
-    require(len(value) <= limit, field, f"has at most {limit} characters")
-    require(value.isprintable(), field, "has no control characters")
+    if len(value) > limit:
+        raise broken(field, f"has at most {limit} characters")
+    if not value.isprintable():
+        raise broken(field, "has no control characters")
 
 
 def role(value: str, field: str, who: str) -> None:
     """Requires the role of a person."""
-    require(bool(value.strip()), field, f"names the role of the person who {who}")
+    if not value.strip():
+        raise broken(field, f"names the role of the person who {who}")
     text(value, field, MAX_SHORT_TEXT)
 
 
 def digest(value: bytes, field: str) -> None:
     """Requires a SHA-256 digest."""
-    require(len(value) == DIGEST_SIZE, field, f"has {DIGEST_SIZE} bytes")
+    if len(value) != DIGEST_SIZE:
+        raise broken(field, f"has {DIGEST_SIZE} bytes")
 
 
 def is_time(value: Timestamp) -> bool:
@@ -104,8 +118,5 @@ def urgency_reason(urgency: int, reason: str, field: str) -> None:
 def county(place: statement_pb2.Jurisdiction, path: str) -> None:
     """Requires a county FIPS code, or none."""
     code = place.county_fips
-    require(
-        not code or _COUNTY.fullmatch(code) is not None,
-        f"{path}.county_fips",
-        "has five digits",
-    )
+    if code and not _COUNTY.fullmatch(code):
+        raise broken(f"{path}.county_fips", "has five digits")

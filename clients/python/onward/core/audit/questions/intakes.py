@@ -34,13 +34,25 @@ from onward.core.due import Kind
 from onward.core.intakes import MINORS, Reach, State
 from onward.v1 import vocabulary_pb2
 
+# Looked at for each of very many tips.
+_OPEN: Final = State.INTAKE_STATE_OPEN
+_PASSED_ON: Final = State.INTAKE_STATE_PASSED_ON
+_WITHHELD: Final = State.INTAKE_STATE_WITHHELD
+_DUPLICATE: Final = State.INTAKE_STATE_DUPLICATE
+_REVIEW: Final = Kind.DEADLINE_KIND_REVIEW
+
 _STATES: Final = (
-    (State.INTAKE_STATE_PASSED_ON, "passed_on"),
-    (State.INTAKE_STATE_WITHHELD, "withheld"),
-    (State.INTAKE_STATE_DUPLICATE, "duplicates"),
-    (State.INTAKE_STATE_OPEN, "open"),
+    (_PASSED_ON, "passed_on"),
+    (_WITHHELD, "withheld"),
+    (_DUPLICATE, "duplicates"),
+    (_OPEN, "open"),
 )
 _SUM: Final = ("received", *(name for _, name in _STATES))
+
+_OTHER_FATES: Final = {
+    int(_WITHHELD): "withheld",
+    int(_DUPLICATE): "duplicates of others",
+}
 
 _VICTIM: Final = vocabulary_pb2.REPORTER_TYPE_POTENTIAL_VICTIM
 _OF_CONSENT: Final = frozenset(
@@ -89,9 +101,7 @@ def completeness(scope: Scope) -> Answer:
         if column
     ]
     taken_back = [record for record in scope.intakes if record.taken_back]
-    served = [
-        r for r in _of(scope, State.INTAKE_STATE_WITHHELD) if r.kept & Reach.OTHERS
-    ]
+    served = [r for r in _of(scope, _WITHHELD) if r.kept & Reach.OTHERS]
     again = [record for record in scope.intakes if _again(scope, record)]
     begin, end = (scope.audited.clock.place(ms) for ms in scope.period)
     end = min(end, scope.audited.log_size)
@@ -124,9 +134,7 @@ def completeness(scope: Scope) -> Answer:
         (
             Table("sum", "By hotline", ("hotline", *map(_title, _SUM)), tuple(rows)),
             reasons,
-            _list(
-                "open", "Tips still open", _of(scope, State.INTAKE_STATE_OPEN), scope
-            ),
+            _list("open", "Tips still open", _of(scope, _OPEN), scope),
             _list("taken-back", _TAKEN_BACK_TITLE, taken_back, scope),
             _list("withheld-again", "Withheld again and again", again, scope),
             _list("intakes", "All tips", scope.intakes, scope),
@@ -154,7 +162,7 @@ def third_parties(scope: Scope) -> Answer:
         for record in scope.intakes
         if record.facts.reporter != _VICTIM and record.facts.age_group not in MINORS
     ]
-    withheld = [r for r in told if r.state == State.INTAKE_STATE_WITHHELD]
+    withheld = [r for r in told if r.state == _WITHHELD]
     reached = Counter(_whom(record) for record in told)
     reasons = Counter(_reason(record) for record in withheld)
     roles = Counter(_role(record) for record in withheld)
@@ -212,7 +220,7 @@ def third_parties(scope: Scope) -> Answer:
 
 def withheld_reasons(scope: Scope) -> tuple[Table, Chart, Equation]:
     """Returns why tips were withheld, of all kinds."""
-    withheld = _of(scope, State.INTAKE_STATE_WITHHELD)
+    withheld = _of(scope, _WITHHELD)
     reasons = Counter(_reason(record) for record in withheld)
     table = Table(
         "withheld-reasons",
@@ -303,12 +311,9 @@ def _fate_of(scope: Scope) -> Callable[[IntakeRecord], str]:
     def fate(record: IntakeRecord) -> str:
         if record.taken_back:
             return _TAKEN_BACK
-        if record.state == State.INTAKE_STATE_PASSED_ON:
+        if record.state == _PASSED_ON:
             return _LATE if is_late(record) else _IN_TIME
-        return {
-            State.INTAKE_STATE_WITHHELD: "withheld",
-            State.INTAKE_STATE_DUPLICATE: "duplicates of others",
-        }.get(State.ValueType(record.state), "open")
+        return _OTHER_FATES.get(record.state, "open")
 
     return fate
 
@@ -327,7 +332,7 @@ def _again(scope: Scope, record: IntakeRecord) -> bool:
         (now if span.closed == NONE else clock.made(span.closed))
         - clock.made(span.opened)
         for span in record.spans
-        if span.kind == Kind.DEADLINE_KIND_REVIEW
+        if span.kind == _REVIEW
     )
     return waited > _LONG_MS
 
@@ -373,8 +378,8 @@ def _list(
             word("AgeGroup", record.facts.age_group),
             word("IntakeState", record.state),
             scope.when(record.ended),
-            _reason(record) if record.state == State.INTAKE_STATE_WITHHELD else "",
-            _role(record) if record.state == State.INTAKE_STATE_WITHHELD else "",
+            _reason(record) if record.state == _WITHHELD else "",
+            _role(record) if record.state == _WITHHELD else "",
             " ".join(record.referrals),
             record.facts.at,
         )
