@@ -254,7 +254,7 @@ async def test_what_is_broken_is_found(
         ("EXCHANGE__TRUST_DOMAIN", "other.example", "operator", "national.example"),
         ("STORAGE__GUARD_FILE", "db/head", "place of the guard", "inside"),
         ("STORAGE__DATABASE_FILE", "gone/db", "disk space", "gone"),
-        ("KEYS__LOG_KEY_FILE", "keys/statement.key", "log", "does not verify"),
+        ("KEYS__LOG_KEY_FILE", "keys/statement.key", "log", "must be Ed25519"),
         ("WITNESSES__POLICY_FILE", "none", "witnesses", "cannot be read"),
         ("WITNESSES__POLICY_FILE", "operator/trust.txt", "witnesses", "nobody has to"),
         ("TLS__CLIENT_CA_FILE", "tls/server.pem", "", ""),

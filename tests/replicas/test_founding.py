@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,40 +11,16 @@ import pytest
 
 from onward.core.errors import ConflictError, StateError, UnavailableError
 from onward_server.backup import back_up
-from onward_server.bootstrap import Founding, found, open_ledger
-from onward_server.config import Config, load
+from onward_server.bootstrap import open_ledger
+from onward_server.config import Config
 from onward_server.databases import open_store
-from onward_server.exchange.clock import SystemClock, system_entropy
+from onward_server.exchange.clock import system_entropy
 from onward_server.log_check import check_log
 from onward_server.material import load_log_signer, load_material
 from onward_server.replicas import facts
 from onward_server.restoring import Sources, restore
 from onward_server.succession import Succession, succeed
-from tests.support.postgres import database
-
-CLOCK = SystemClock()
-
-
-@pytest.fixture
-async def url(tmp_path: Path) -> AsyncIterator[str]:
-    """The URL of an empty database, which is in a file too."""
-    async with database(empty=True) as name:
-        (tmp_path / "database.url").write_text(name)
-        yield name
-
-
-async def make(folder: Path) -> Config:
-    """Founds an exchange on the database that the file beside the folder names."""
-    file = str(folder.parent / "database.url")
-    founding = Founding(folder, "national.example", database_url_file=file)
-    made = await found(founding, CLOCK, system_entropy)
-    return load(made.config_file, {})
-
-
-@pytest.fixture
-async def config(url: str, tmp_path: Path) -> Config:
-    """An exchange on a server."""
-    return await make(tmp_path / "exchange")
+from tests.replicas.conftest import CLOCK, make
 
 
 def begin(_total: int) -> Callable[[int], object]:

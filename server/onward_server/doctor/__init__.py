@@ -16,6 +16,7 @@ from onward.core.errors import MalformedError, OnwardError
 from onward_server.config import Config, load
 from onward_server.doctor import (
     certificates,
+    database,
     files,
     log,
     network,
@@ -66,11 +67,12 @@ async def examine(
                 yield finding
         except _UNCHECKABLE as error:
             yield _unchecked(check, error)
-    try:
-        async for finding in log.check_log(config, clock):
-            yield finding
-    except _UNCHECKABLE as error:
-        yield _unchecked(log.check_log, error)
+    for look in (database.check_database, log.check_log):
+        try:
+            async for finding in look(config, clock):
+                yield finding
+        except _UNCHECKABLE as error:
+            yield _unchecked(look, error)
 
 
 def _unchecked(check: Callable[..., object], error: Exception) -> Finding:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from onward_server.config import Config
+from onward_server.databases import is_server
 from onward_server.doctor.findings import Finding, fine, problem, warning
 from onward_server.exchange.clock import Clock
 
@@ -32,7 +33,7 @@ def check_files(config: Config, _: Clock) -> Iterator[Finding]:
         config.keys.statement_key_file,
         config.keys.log_key_file,
         *_second_key(config),
-        config.storage.database_file,
+        *_database(config),
         *_guard(config),
         *_witness(config),
     )
@@ -44,7 +45,9 @@ def check_files(config: Config, _: Clock) -> Iterator[Finding]:
     yield from wrong
     if not wrong:
         yield fine("files", "all are there, and private ones are for their owner only")
-    if config.storage.guard_file.is_relative_to(config.storage.database_file.parent):
+    if not is_server(config) and config.storage.guard_file.is_relative_to(
+        config.storage.database_file.parent
+    ):
         yield warning(
             "place of the guard",
             f"{config.storage.guard_file} is inside the database's folder, and would "
@@ -54,15 +57,17 @@ def check_files(config: Config, _: Clock) -> Iterator[Finding]:
 
 
 def check_disk(config: Config, _: Clock) -> Iterator[Finding]:
-    """Looks at the space that is left for the database."""
-    folder = config.storage.database_file.parent
+    """Looks at the space that is left for the database, or for the guard alone."""
+    storage = config.storage
+    field = "guard_file" if is_server(config) else "database_file"
+    folder: Path = getattr(storage, field).parent
     try:
         free = shutil.disk_usage(folder).free
     except OSError as error:
         yield problem(
             "disk space",
             f"{folder}: {error.strerror}",
-            "make the folder, or mend storage.database_file",
+            f"make the folder, or mend storage.{field}",
         )
         return
     detail = f"{free // _MIB:,} MiB free in {folder}"
@@ -72,6 +77,14 @@ def check_disk(config: Config, _: Clock) -> Iterator[Finding]:
         yield warning("disk space", detail, "free some, or move to a larger disk")
     else:
         yield fine("disk space", detail)
+
+
+def _database(config: Config) -> list[Path]:
+    """Returns the database, or the file with its URL."""
+    storage = config.storage
+    if not is_server(config):
+        return [storage.database_file]
+    return [storage.url_file] if storage.url_file else []
 
 
 def _second_key(config: Config) -> list[Path]:

@@ -1,12 +1,8 @@
-"""Is the database sound, and does it belong to these keys and this guard?"""
+"""Is the log sound, and does it belong to these keys and this guard?"""
 
 from __future__ import annotations
 
-import asyncio
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
-from typing import Final
 
 from onward.core.checkpoints import Checkpoint
 from onward.core.directory import StatementKeySet
@@ -14,6 +10,8 @@ from onward.core.errors import OnwardError
 from onward.core.notes import open_note
 from onward.core.statements import parse_statement
 from onward_server.config import Config
+from onward_server.databases import open_store
+from onward_server.doctor.database import RESTORE
 from onward_server.doctor.findings import Finding, fine, problem, warning
 from onward_server.exchange.clock import Clock, to_datetime
 from onward_server.exchange.guard import SignedHead, read_guard
@@ -21,19 +19,14 @@ from onward_server.exchange.receipts import Receipts
 from onward_server.material import Material, load_material
 from onward_server.rotation import waiting_file
 from onward_server.storage.contract import CheckpointRow, Store
-from onward_server.storage.sqlite import open_sqlite
-
-_RESTORE: Final = "restore a sound copy, as docs/how-to/restore.md says"
 
 
 async def check_log(config: Config, clock: Clock) -> AsyncIterator[Finding]:
-    """Looks at the database, its log, and the guard."""
-    path = config.storage.database_file
-    yield await asyncio.to_thread(_integrity, str(path))
+    """Looks at the log, and the guard."""
     material = load_material(config)
     # The guard first: a running exchange moves on between the two.
     last = read_guard(config.storage.guard_file)
-    store = await open_sqlite(str(path), readers=1, read_only=True)
+    store = await open_store(config, beside=True)
     try:
         head = await store.head()
         if head is None:
@@ -47,18 +40,6 @@ async def check_log(config: Config, clock: Clock) -> AsyncIterator[Finding]:
         yield _time(head, clock, config)
     finally:
         await store.close()
-
-
-def _integrity(path: str) -> Finding:
-    """Has SQLite check the file's structure."""
-    try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-            (result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.Error as error:
-        result = str(error)
-    if result == "ok":
-        return fine("database", f"{path} is sound")
-    return problem("database", f"{path} is damaged: {result}", _RESTORE)
 
 
 async def _head(store: Store, head: CheckpointRow, material: Material) -> Finding:
@@ -76,7 +57,7 @@ async def _head(store: Store, head: CheckpointRow, material: Material) -> Findin
             "put back keys.log_key_file and exchange.origin as they were",
         )
     if (checkpoint.size, checkpoint.root) != (head.size, tree.root):
-        return problem("log", "the stored tree does not have the signed root", _RESTORE)
+        return problem("log", "the stored tree does not have the signed root", RESTORE)
     return fine("log", f"{head.size:,} entries; {signer.vkey.format()}")
 
 
@@ -128,14 +109,14 @@ async def _guard(
             subject,
             f"the database has {head.size:,} entries, and {last.size:,} were signed: "
             "it is an old copy, and signing on would fork the log",
-            _RESTORE,
+            RESTORE,
         )
     root = (await Receipts(store).tree(last.size, ())).root if last.size else last.root
     if root != last.root:
         return problem(
             subject,
             f"at size {last.size:,} another root was signed than the database has",
-            _RESTORE,
+            RESTORE,
         )
     return fine(subject, f"agrees with the log at size {last.size:,}")
 
