@@ -11,7 +11,7 @@ from itertools import chain, pairwise
 from typing import Final
 
 from bench.desk import Desk, open_desk
-from bench.figures import Aim, Figure
+from bench.figures import MICROSECONDS, Aim, Figure
 from bench.latency import pass_on
 from bench.rounds import BATCH_CALLERS, MANY_CALLERS, Plan, latency_figure
 from bench.spent import CommandFailedError
@@ -35,11 +35,13 @@ async def measure_drain(stage: Stage, plan: Plan) -> list[Figure]:
     async with open_desk(stage, stage.exchange.desk) as desk:
         others = partial(_pass_on, stage, desk, plan)
         usual = [await others() for _ in range(plan.rounds + 1)][1:]
+        before = stage.exchange.server.cpu_seconds
         draining = asyncio.create_task(_drain(stage, home, plan))
         meanwhile = [await others()]
         while not draining.done():
             meanwhile.append(await others())
         times = await draining
+        spent = stage.exchange.server.cpu_seconds - before
     meanwhile = meanwhile[:-1] or meanwhile  # when the last one ended, it was over
     stage.note_received(plan.backlog)
     part = plan.backlog / plan.rounds
@@ -52,6 +54,7 @@ async def measure_drain(stage: Stage, plan: Plan) -> list[Figure]:
             "referrals/s",
             list(zip(rates, echo, strict=True)),
             aim=_RATE_AIM,
+            facts={"exchange_cpu_us": spent * MICROSECONDS / plan.backlog},
         ),
         *(latency_figure(name, pairs, percent, _LATENCY_AIM) for percent in (50, 99)),
     ]
