@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from onward.core.errors import OnwardError, UnavailableError
 from onward.core.merkle import verify_consistency
+from onward.core.notes import Cosigner
+from onward.core.tlog_policy import Policy
 from onward.v1 import statement_pb2, vocabulary_pb2
+from onward_server.exchange.asking import key_name
+from onward_server.exchange.cosigning import LogCosigner
 from onward_server.exchange.delivering import Offer
 from onward_server.exchange.guard import Guard
 from onward_server.exchange.ledger import Ledger
@@ -22,7 +27,8 @@ from onward_server.exchange.policy_files import (
     default_policy_folder,
     read_policy_files,
 )
-from onward_server.storage.contract import Store
+from onward_server.exchange.witnessed_log import WitnessedLog
+from onward_server.storage.contract import CosignatureRow, Store
 from onward_server.storage.sqlite import open_sqlite
 from tests.exchange.test_publishing import verify
 from tests.support.world import HOTLINE, STATE_POLICE, World
@@ -231,6 +237,29 @@ async def test_a_bundle_at_the_other_replica_lacks_nothing(
     referral_id = (await first.store.published(HOTLINE, 10**6, 1))[0].referral_id
     whole = await first.records.bundle(first.caller(HOTLINE), referral_id)
     assert await second.records.bundle(second.caller(HOTLINE), referral_id) == whole
+
+
+async def test_what_witnesses_told_one_replica_counts_at_the_other(
+    replicas: tuple[World, World],
+) -> None:
+    first, second = replicas
+    await first.publishing.publish(first.caller(HOTLINE), first.referral())
+    await second.ledger.follow()
+    vkey = Cosigner("w", Ed25519PrivateKey.generate()).vkey
+    policy = Policy.parse(f"witness w {vkey.format()} http://w\nquorum w")
+    here, there = (
+        WitnessedLog(world.ledger, world.store, policy, LogCosigner(None), world.clock)
+        for world in replicas
+    )
+    head = first.ledger.head()
+    waiting = asyncio.ensure_future(there.wait(head.size - 1, 5))
+    await asyncio.sleep(0)
+    line = CosignatureRow(head.size, key_name(vkey), "\u2014 w AAAA\n", 1)
+    await here.keep(head, line)
+    assert there.witnessed() == ""
+    await there.refresh()
+    assert (await waiting).row == head
+    assert there.witnessed() == here.witnessed() != ""
 
 
 @dataclass(slots=True)

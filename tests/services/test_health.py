@@ -177,6 +177,28 @@ async def test_a_chore_goes_on_after_a_failure_and_others_beside_it() -> None:
             done.append(await turns.get())
 
 
+async def test_a_chore_for_one_replica_is_done_by_the_one_that_has_the_lead() -> None:
+    done, leads = [], {"erasing": False}
+
+    async def work() -> None:
+        done.append("swept")
+
+    async def asked(lead: str) -> bool:
+        return leads[lead]
+
+    chores = Chores(Telemetry(), asked)
+    chore = Chore("sweeping", 0, work, lead="erasing")
+    await chores._turn(chore)
+    assert not done
+    leads["erasing"] = True
+    await chores._turn(chore)
+    assert done == ["swept"]
+    del leads["erasing"]
+    for _ in range(MAX_FAILURES):
+        await chores._turn(chore)
+    assert chores.ailing == ["sweeping"]
+
+
 async def test_draining_ends_watches_with_not_serving(tmp_path: Path) -> None:
     async with open_service(tmp_path) as service:
         watch = health(service.channel(HOTLINE)).Watch(asking())
