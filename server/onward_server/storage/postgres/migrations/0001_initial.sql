@@ -275,18 +275,24 @@ CREATE TABLE content_chunks (
 
 ALTER TABLE content_chunks ALTER COLUMN data SET STORAGE EXTERNAL;
 
--- Secrets, never deleted, and erased by zeros. PostgreSQL keeps the row as it was until
--- the table is cleaned up, which the erasing process asks for at once; should a reader
--- prevent that, the server does so within a minute of the last erasure.
+-- Secrets, never deleted, and erased by zeros. PostgreSQL writes a changed row beside the
+-- old one, and when it cleans up, moves the rows of the page together: what then is left
+-- behind them are copies of the last ones. So there is always room for all rows of a page
+-- to be erased within it: the last ones are zeros then, and no copy of a secret is left.
+-- The erasing process has it cleaned up at once; should a reader prevent that, the server
+-- does so within a minute of the last erasure.
 CREATE TABLE content_secrets (
   content_id bigint PRIMARY KEY,
   secret bytea NOT NULL CHECK (length(secret) = 32)
-) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 0);
+) WITH (
+  fillfactor = 45, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 0
+);
 
 CREATE FUNCTION forget_contents() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   UPDATE content_secrets SET secret = decode(repeat('00', 32), 'hex')
-  WHERE content_id IN (SELECT content_id FROM removed);
+  WHERE content_id IN (SELECT content_id FROM removed)
+    AND secret <> decode(repeat('00', 32), 'hex');
   DELETE FROM content_chunks
   WHERE content_id IN (SELECT content_id FROM removed);
   RETURN NULL;

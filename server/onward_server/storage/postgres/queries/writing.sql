@@ -223,15 +223,16 @@ ON CONFLICT (content_id, position) DO UPDATE SET data = excluded.data;
 DELETE FROM contents WHERE referral_id = '' AND digest = ANY(:digests::bytea[]);
 
 -- name: erase_contents(digests)!
--- Erases the secrets of content, and deletes its pieces.
+-- Deletes the pieces of content, and erases the secrets, each of them once: see schema.sql.
 WITH erased AS (
-  UPDATE content_secrets SET secret = decode(repeat('00', 32), 'hex')
-  FROM contents
-  WHERE contents.content_id = content_secrets.content_id
-    AND contents.digest = ANY(:digests::bytea[])
-  RETURNING content_secrets.content_id
+  SELECT content_id FROM contents WHERE digest = ANY(:digests::bytea[])
+),
+deleted AS (
+  DELETE FROM content_chunks WHERE content_id IN (SELECT content_id FROM erased)
 )
-DELETE FROM content_chunks WHERE content_id IN (SELECT content_id FROM erased);
+UPDATE content_secrets SET secret = decode(repeat('00', 32), 'hex')
+WHERE content_id IN (SELECT content_id FROM erased)
+  AND secret <> decode(repeat('00', 32), 'hex');
 
 -- name: vacuum_secrets()!
 -- Cleans up the secrets as they were before they were erased.
