@@ -131,6 +131,27 @@ async def test_a_suspension_holds_though_its_commit_was_reported_failed(
     assert not world.ledger.directory.entry(STATE_POLICE).active
 
 
+async def test_leases_of_a_stream_that_ended_while_nothing_was_written_end_too(
+    world: World, failing: FailingStore
+) -> None:
+    caller, now = world.caller(STATE_POLICE), world.clock.ms
+    await world.publishing.publish(world.caller(HOTLINE), world.referral())
+
+    async def lease(holder: str) -> int:
+        until = now + 60_000
+        rows = await world.ledger.write(
+            lambda writer: writer.claim(caller.name, holder, 10, now, until)
+        )
+        return len(rows)
+
+    assert (await lease("lost"), await lease("other")) == (1, 0)
+    failing.fail = "not persisted"
+    world.ledger.release("lost")
+    with pytest.raises(UnavailableError):
+        await lease("other")  # by the same commit
+    assert await lease("other") == 1
+
+
 async def test_all_checkpoints_ever_signed_are_consistent(world: World) -> None:
     caller = world.caller(HOTLINE)
     heads = []

@@ -188,6 +188,7 @@ class Ledger:
         self._unheard = False
         self._rumours: list[Collection[str]] = []
         self._stopping = False
+        self._ended: set[str] = set()
         self._recent: OrderedDict[int, Committed] = OrderedDict()
         self._signed: OrderedDict[int, CheckpointRow] = OrderedDict()
         self._writer_task: asyncio.Task[None] | None = None
@@ -250,9 +251,13 @@ class Ledger:
         return await result
 
     def release(self, holder: str) -> None:
-        """Ends all leases of a stream; nobody waits for it."""
+        """Ends all leases of a stream, by the next commit; nobody waits for it.
+
+        While nothing can be committed they last, at the longest until they lapse.
+        """
+        self._ended.add(holder)
         with suppress(OnwardError):
-            self._put(_Task(lambda writer: writer.release(holder), _unawaited()))
+            self._put(_Task(_nothing, _unawaited()))
 
     async def release_lost(self) -> None:
         """Ends the leases of streams whose process is gone: a turn."""
@@ -422,8 +427,11 @@ class Ledger:
         """Plans, writes and commits one group, and answers it."""
         view, tree = None, self._tree
         done: list[tuple[_Task[Any], object]] = []
+        ended = tuple(self._ended)
         try:
             async with self._store.writing() as writer:
+                for holder in ended:
+                    await writer.release(holder)
                 for task in tasks:
                     done.append((task, await task.work(writer)))  # noqa: PERF401
                 if jobs:
@@ -435,6 +443,7 @@ class Ledger:
         except Exception:
             if not await self._committed_after_all(view):
                 raise
+        self._ended.difference_update(ended)
         for task, result in done:
             _resolve(task.result, result)
         if view is not None:
@@ -614,6 +623,10 @@ def _concerned(view: View) -> set[str]:
     }
     watchers = {member for member, _, _ in batch.feed}
     return recipients | watchers | set(batch.members)
+
+
+async def _nothing(_writer: Writer) -> None:
+    """Has a commit made, for what each commit does."""
 
 
 def _unawaited() -> asyncio.Future[Any]:
