@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.figures import Figure
+from bench.loads import LOADS
 from bench.machine import Machine, Others
 from bench.measures import AT_LENGTH, MEASURES
 from bench.profiling import show_profile
@@ -36,7 +37,7 @@ def main() -> None:
         return
     plan = QUICK if options.quick else FULL
     if options.profile:
-        asyncio.run(show_profile(console, plan))
+        asyncio.run(show_profile(console, plan, LOADS[options.profile]))
         return
     machine, others = Machine.examine(datetime.now(UTC)), Others()
     begun = time.monotonic()
@@ -67,7 +68,12 @@ def _parser() -> argparse.ArgumentParser:
         help="put results that were written before into bench/README.md",
     )
     parser.add_argument(
-        "--profile", action="store_true", help="show where the exchange's time goes"
+        "--profile",
+        nargs="?",
+        const=next(iter(LOADS)),
+        choices=LOADS,
+        metavar="LOAD",
+        help=f"show where the exchange's time goes: {', '.join(LOADS)}",
     )
     return parser
 

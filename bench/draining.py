@@ -30,13 +30,13 @@ _LATENCY_AIM: Final = Aim(most=2)
 async def measure_drain(stage: Stage, plan: Plan) -> list[Figure]:
     """How fast a backlog is received, and what others notice of it."""
     home = stage.exchange.archive
-    await _wait_for(stage, home, plan.backlog)
+    await pile_up(stage, home, plan.backlog)
     echo = [await _echo_rate(stage, plan.many) for _ in range(plan.rounds + 1)][1:]
     async with open_desk(stage, stage.exchange.desk) as desk:
         others = partial(_pass_on, stage, desk, plan)
         usual = [await others() for _ in range(plan.rounds + 1)][1:]
         before = stage.exchange.server.cpu_seconds
-        draining = asyncio.create_task(_drain(stage, home, plan))
+        draining = asyncio.create_task(drain(stage, home, plan.backlog, plan.rounds))
         meanwhile = [await others()]
         while not draining.done():
             meanwhile.append(await others())
@@ -60,7 +60,7 @@ async def measure_drain(stage: Stage, plan: Plan) -> list[Figure]:
     ]
 
 
-async def _wait_for(stage: Stage, home: Home, count: int) -> None:
+async def pile_up(stage: Stage, home: Home, count: int) -> None:
     """Publishes so many referrals to a recipient that is not there."""
     for begun in range(0, count, _PUBLISHED_AT_ONCE):
         prepared = await stage.prepare(min(_PUBLISHED_AT_ONCE, count - begun), home)
@@ -79,7 +79,7 @@ async def _pass_on(stage: Stage, desk: Desk, plan: Plan) -> PublishRun:
     return await pass_on(stage, desk, _USUAL_RATE, prepared)
 
 
-async def _drain(stage: Stage, home: Home, plan: Plan) -> list[float]:
+async def drain(stage: Stage, home: Home, count: int, parts: int = 1) -> list[float]:
     """Lets the recipient take all; returns when it began, and when each part was done.
 
     Raises:
@@ -87,7 +87,7 @@ async def _drain(stage: Stage, home: Home, plan: Plan) -> list[float]:
     """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bench.drainer", str(home.path)),
-        *(stage.exchange.server.address, str(plan.backlog), str(plan.rounds)),
+        *(stage.exchange.server.address, str(count), str(parts)),
         stdout=asyncio.subprocess.PIPE,
     )
     try:

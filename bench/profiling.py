@@ -1,4 +1,4 @@
-"""Where the exchange's time goes while it publishes.
+"""Where the exchange's time goes under a load.
 
 Two looks at the same load:
 
@@ -19,6 +19,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,9 +31,10 @@ from rich.table import Table
 
 from bench.figures import MICROSECONDS
 from bench.kinds import Function, Stats, kinds_of
+from bench.loads import Load, publish
 from bench.processes import thread_seconds
 from bench.rounds import MANY_CALLERS, Plan
-from bench.stage import Stage, open_stage
+from bench.stage import open_stage
 
 _SHOWN: Final = 25
 _WARM_UP: Final = 300
@@ -60,12 +62,12 @@ class Spent:
     kinds: Mapping[str, float]
 
 
-async def show_profile(console: Console, plan: Plan) -> None:
+async def show_profile(console: Console, plan: Plan, load: Load) -> None:
     """Takes both looks, and prints what they show."""
-    exchange, echo = await _look_at_threads(plan.many)
+    exchange, echo = await _look_at_threads(plan.many, load)
     console.print(_thread_table(exchange, echo))
     with TemporaryDirectory(prefix="bench-") as folder:
-        await _profile(Path(folder), plan.many)
+        await _profile(Path(folder), plan.many, load)
         files = {
             _LOOP: _files(folder, "main.prof"),
             _PYTHON: _files(folder, "thread-*.prof"),
@@ -80,19 +82,19 @@ async def show_profile(console: Console, plan: Plan) -> None:
 
 
 async def _look_at_threads(
-    referrals: int,
+    referrals: int, load: Load
 ) -> tuple[Mapping[str, float], Mapping[str, float]]:
-    """Returns microseconds per referral, of the exchange and of the echo."""
+    """Returns microseconds per referral, of the exchange and of the echo's calls."""
     async with open_stage() as stage:
-        await _publish(stage, _WARM_UP)
+        await (await publish(stage, _WARM_UP))()
         prepared = await stage.prepare(referrals, stage.exchange.archive)
         taken = []
-        for drive, server in (
-            (stage.publish, stage.exchange.server),
-            (stage.echo_back, stage.echo),
+        for begin, server in (
+            (await load(stage, referrals), stage.exchange.server),
+            (partial(stage.echo_back, prepared, MANY_CALLERS), stage.echo),
         ):
             before = Counter(_by_kind_of_thread(server.process.pid))
-            await drive(prepared, MANY_CALLERS)
+            await begin()
             after = Counter(_by_kind_of_thread(server.process.pid))
             after.subtract(before)
             each = MICROSECONDS / referrals
@@ -100,19 +102,14 @@ async def _look_at_threads(
         return taken[0], taken[1]
 
 
-async def _profile(folder: Path, referrals: int) -> None:
-    """Publishes to an exchange that writes its profiles into a folder."""
+async def _profile(folder: Path, referrals: int, load: Load) -> None:
+    """Loads an exchange that writes its profiles into a folder."""
     serve = (sys.executable, "-m", "bench.profiled", folder, "serve")
     async with open_stage(serve) as stage:
-        await _publish(stage, _WARM_UP)
+        await (await publish(stage, _WARM_UP))()
+        begin = await load(stage, referrals)
         stage.exchange.server.process.send_signal(signal.SIGUSR1)
-        await _publish(stage, referrals)
-
-
-async def _publish(stage: Stage, referrals: int) -> None:
-    """Publishes so many."""
-    prepared = await stage.prepare(referrals, stage.exchange.archive)
-    await stage.publish(prepared, MANY_CALLERS)
+        await begin()
 
 
 def _by_kind_of_thread(pid: int) -> dict[str, float]:
@@ -146,7 +143,7 @@ def _spent(stats: Stats, referrals: int, cpu: float) -> list[Spent]:
 
     Args:
         stats: of threads of one kind.
-        referrals: that were published meanwhile.
+        referrals: of the load.
         cpu: microseconds of these threads for a referral without a profiler.
     """
     kinds = dict(kinds_of(stats))
