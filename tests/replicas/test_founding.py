@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from onward_server.replicas import facts
 from onward_server.restoring import Sources, restore
 from onward_server.succession import Succession, succeed
 from tests.replicas.conftest import CLOCK, make
+
+ROOT = Path(__file__).parents[2]
 
 
 def begin(_total: int) -> Callable[[int], object]:
@@ -111,3 +114,10 @@ async def test_what_may_differ_is_none(config: Config) -> None:
     assert facts(other, material) == facts(config, material)
     changed = replace(material, log_cosigner=None)
     assert facts(config, changed) != facts(config, material)
+
+
+async def test_the_page_for_operators_names_every_fact(config: Config) -> None:
+    page = (ROOT / "docs" / "how-to" / "replicas.md").read_text("utf-8")
+    (table,) = re.findall(r"\| fact \|.*?\n\n", page, re.DOTALL)
+    named = set(re.findall(r"`([^`]+)`", table))
+    assert named == facts(config, load_material(config)).keys()
