@@ -143,3 +143,15 @@ async def test_written_delivery_keeps_its_lease(desk: Desk, scribe: Scribe) -> N
     await scribe.commit(desk.store)
     (kept,) = await desk.store.deliveries(["r2"])
     assert (kept.lease_holder, kept.lease_until_ms, kept.state) == ("a", 200, 2)
+
+
+async def test_what_waits_is_what_could_be_claimed(desk: Desk, scribe: Scribe) -> None:
+    assert await desk.store.waits(OHIO, 100)
+    await desk.claim("a", until_ms=200)
+    assert not await desk.store.waits(OHIO, 199)
+    assert await desk.store.waits(OHIO, 200)
+    assert await desk.store.waits(TEXAS, 100)
+    for name in ("r1", "r2", "r3", "r4"):
+        scribe.change(name, OHIO, state=RECEIVED, waiting=False)
+    await scribe.commit(desk.store)
+    assert not await desk.store.waits(OHIO, 10_000)

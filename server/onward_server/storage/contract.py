@@ -637,6 +637,9 @@ class Store(Protocol):
         code; :data:`WHOLE` everything.
         """
 
+    async def waits(self, recipient: str, now_ms: int) -> bool:
+        """Whether ``claim`` would find a delivery for this recipient."""
+
     async def retractions_pending(self, recipient: str) -> list[str]:
         """Ids of referrals whose retraction this recipient has not answered."""
 

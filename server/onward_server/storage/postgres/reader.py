@@ -204,6 +204,11 @@ class PostgresReader:
             limit=limit,
         )
 
+    async def waits(self, recipient: str, now_ms: int) -> bool:
+        """Whether ``claim`` would find a delivery for this recipient."""
+        query = partial(QUERIES.waits, recipient=recipient, now_ms=now_ms)
+        return bool(await self._readers.run(query))
+
     async def retractions_pending(self, recipient: str) -> list[str]:
         """Ids of referrals whose retraction this recipient has not answered."""
         return await self._values(QUERIES.retractions_pending, recipient=recipient)

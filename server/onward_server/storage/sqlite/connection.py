@@ -121,6 +121,7 @@ class Glance:
     """
 
     def __init__(self, path: str) -> None:
+        self._closed = False
         try:
             self._connection = _connected(path, "reader")
         except sqlite3.Error as error:
@@ -131,8 +132,10 @@ class Glance:
         """Does work at once.
 
         Raises:
-            UnavailableError: the disk or the operating system failed.
+            UnavailableError: it was closed, or the disk or the operating system failed.
         """
+        if self._closed:
+            raise unavailable("the database was closed; open it again")
         try:
             return work(self._connection)
         except sqlite3.Error as error:
@@ -140,6 +143,7 @@ class Glance:
 
     def close(self) -> None:
         """Closes the connection."""
+        self._closed = True
         self._connection.close()
 
 

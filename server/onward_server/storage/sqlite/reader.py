@@ -26,7 +26,7 @@ from onward_server.storage.contract import (
     intake_subject,
 )
 from onward_server.storage.sqlite import contents
-from onward_server.storage.sqlite.connection import QUERIES
+from onward_server.storage.sqlite.connection import QUERIES, Glance
 from onward_server.storage.sqlite.pool import ReaderPool
 from onward_server.storage.sqlite.rows import (
     R,
@@ -38,15 +38,20 @@ from onward_server.storage.sqlite.rows import (
     to_json,
 )
 
+_GLANCED = 64
+"""So many rows at most are read by the event loop itself."""
+
 
 class SqliteReader:
     """The reading half of :class:`~onward_server.storage.contract.Store`.
 
-    Each call is one query, and so sees one consistent, committed state.
+    Each call is one query, and so sees one consistent, committed state. What streams of
+    deliveries look up again and again, a few rows by their keys, is glanced at.
     """
 
-    def __init__(self, readers: ReaderPool) -> None:
+    def __init__(self, readers: ReaderPool, glance: Glance) -> None:
         self._readers = readers
+        self._glance = glance
 
     # ------------------------------------------------------------------ the log
 
@@ -164,9 +169,8 @@ class SqliteReader:
 
     async def referral(self, referral_id: str) -> ReferralRow | None:
         """One referral."""
-        return await self._row(
-            ReferralRow, QUERIES.referrals, referral_ids=to_json([referral_id])
-        )
+        work = partial(QUERIES.referrals, referral_ids=to_json([referral_id]))
+        return read_row(ReferralRow, self._glance.run(work))
 
     async def children(self, referral_id: str) -> list[str]:
         """Ids of the referrals into which this one was transferred, oldest first."""
@@ -175,7 +179,11 @@ class SqliteReader:
     async def deliveries(self, referral_ids: Sequence[str]) -> list[DeliveryRow]:
         """The deliveries of these referrals."""
         wanted = to_json(list(set(referral_ids)))
-        return await self._rows(DeliveryRow, QUERIES.deliveries, referral_ids=wanted)
+        if len(referral_ids) > _GLANCED:
+            query = QUERIES.deliveries
+            return await self._rows(DeliveryRow, query, referral_ids=wanted)
+        work = partial(QUERIES.deliveries, referral_ids=wanted)
+        return read_rows(DeliveryRow, self._glance.run(work))
 
     async def published(
         self, publisher: str, before_index: int, limit: int
@@ -213,9 +221,15 @@ class SqliteReader:
             limit=limit,
         )
 
+    async def waits(self, recipient: str, now_ms: int) -> bool:
+        """Whether ``claim`` would find a delivery for this recipient."""
+        work = partial(QUERIES.waits, recipient=recipient, now_ms=now_ms)
+        return bool(self._glance.run(work))
+
     async def retractions_pending(self, recipient: str) -> list[str]:
         """Ids of referrals whose retraction this recipient has not answered."""
-        return await self._values(QUERIES.retractions_pending, recipient=recipient)
+        work = partial(QUERIES.retractions_pending, recipient=recipient)
+        return read_values(self._glance.run(work))
 
     async def feed(
         self, member: str, topic: Topic, after_index: int, limit: int

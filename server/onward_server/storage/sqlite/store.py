@@ -122,9 +122,8 @@ class SqliteStore(SqliteReader):
         glance: Glance,
         resources: AsyncExitStack,
     ) -> None:
-        super().__init__(readers)
+        super().__init__(readers, glance)
         self._writer = writer
-        self._glance = glance
         self._resources = resources
         self._turn = asyncio.Lock()
         self._unscrubbed = True

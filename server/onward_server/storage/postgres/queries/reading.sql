@@ -180,6 +180,17 @@ WITH chosen AS MATERIALIZED (
 )
 SELECT referrals.* FROM chosen JOIN referrals USING (log_index) ORDER BY log_index;
 
+-- name: waits(recipient, now_ms)$
+-- Whether claim() would find something.
+SELECT EXISTS (
+  SELECT 1 FROM deliveries
+  WHERE recipient = :recipient AND waiting AND lease_holder = ''
+) OR EXISTS (
+  SELECT 1 FROM deliveries
+  WHERE recipient = :recipient AND waiting AND lease_holder <> ''
+    AND lease_until_ms <= :now_ms
+);
+
 -- name: retractions_pending(recipient)
 -- Ids of referrals whose retraction this recipient has not answered, oldest first.
 SELECT referral_id FROM deliveries

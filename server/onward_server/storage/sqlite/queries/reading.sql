@@ -260,6 +260,17 @@ FROM (
   LIMIT :limit
 );
 
+-- name: waits(recipient, now_ms)$
+-- Whether claimable() would find something.
+SELECT EXISTS (
+  SELECT 1 FROM deliveries
+  WHERE recipient = :recipient AND waiting AND lease_holder = ''
+) OR EXISTS (
+  SELECT 1 FROM deliveries
+  WHERE recipient = :recipient AND waiting AND lease_holder <> ''
+    AND lease_until_ms <= :now_ms
+);
+
 -- name: retractions_pending(recipient)$
 -- Ids of referrals whose retraction this recipient has not answered, oldest first.
 SELECT group_concat(json_quote(referral_id))
