@@ -30,14 +30,15 @@ from bench.rounds import (
     run_rounds,
     unary_rounds,
 )
-from bench.stage import Stage
+from bench.stage import BATCH_ITEMS, Stage
 from bench.year import measure_year
 
 _CALLERS: Final = (1, MANY_CALLERS, 128)
+_BATCH_CALLERS: Final = (1, BATCH_CALLERS, MANY_CALLERS)
 
 _UNARY_AIMS: Final = MappingProxyType({MANY_CALLERS: Aim(least=0.5)})
 _SINGLE_AIM: Final = Aim(most=3)
-_BATCH_AIM: Final = Aim(least=1.0)
+_BATCH_AIMS: Final = MappingProxyType({BATCH_CALLERS: Aim(least=1.0)})
 
 
 async def measure_unary(stage: Stage, plan: Plan) -> list[Figure]:
@@ -46,7 +47,7 @@ async def measure_unary(stage: Stage, plan: Plan) -> list[Figure]:
     for callers in _CALLERS:
         count = plan.single if callers == 1 else plan.many
         pairs = await unary_rounds(stage, plan.rounds, count, callers)
-        name = f"publish, {callers} caller{'s' if callers > 1 else ''}"
+        name = f"publish, {_people(callers)}"
         figure = rate_figure(name, pairs, count, _UNARY_AIMS.get(callers))
         figures.append(replace(figure, facts={**figure.facts, **_sizes(stage)}))
         if callers == 1:
@@ -56,14 +57,18 @@ async def measure_unary(stage: Stage, plan: Plan) -> list[Figure]:
 
 async def measure_batch(stage: Stage, plan: Plan) -> list[Figure]:
     """A hundred referrals in each call, beside single calls to the echo."""
-    pairs = await run_rounds(
-        plan.rounds,
-        partial(stage.prepare, plan.many, stage.exchange.archive),
-        partial(stage.publish_batches, callers=BATCH_CALLERS),
-        partial(stage.echo_back, callers=MANY_CALLERS),
-    )
-    name = f"publish in batches, {BATCH_CALLERS} callers"
-    return [rate_figure(name, pairs, plan.many, _BATCH_AIM)]
+    figures = []
+    for callers in _BATCH_CALLERS:
+        count = max(plan.many, callers * BATCH_ITEMS)
+        pairs = await run_rounds(
+            plan.rounds,
+            partial(stage.prepare, count, stage.exchange.archive),
+            partial(stage.publish_batches, callers=callers),
+            partial(stage.echo_back, callers=MANY_CALLERS),
+        )
+        name = f"publish in batches, {_people(callers)}"
+        figures.append(rate_figure(name, pairs, count, _BATCH_AIMS.get(callers)))
+    return figures
 
 
 Measure: TypeAlias = Callable[[Stage, Plan], Awaitable[list[Figure]]]
@@ -91,6 +96,11 @@ MEASURES: Final[Mapping[str, Measure]] = MappingProxyType(
 
 AT_LENGTH: Final = frozenset({"drain", "growth-million", "log", "year", "loaded-year"})
 """Those that take many minutes, and are made only when they are named."""
+
+
+def _people(callers: int) -> str:
+    """Returns so many callers, in words."""
+    return f"{callers} caller{'s' if callers > 1 else ''}"
 
 
 def _sizes(stage: Stage) -> dict[str, float]:
