@@ -90,9 +90,23 @@ def audit_folder(
         OSError: a file is missing.
     """
     vouchers = read_vouchers(folder, Authorities.parse(authorities))
-    with _undisturbed():
-        job = _Job(folder, trust, jurisdiction)
-        return _audit(job, vouchers, advance, workers)
+    job = _Job(folder, trust, jurisdiction)
+    return _audit(job, vouchers, advance, workers)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Keeps the collector from looking through millions of facts again and again.
+
+    They hold no cycles, and all stay until the report is written.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _audit(job: _Job, vouchers: Vouchers, advance: Advance, workers: int) -> Audited:
@@ -168,21 +182,6 @@ def _open(job: _Job) -> Audit:
         job.jurisdiction,
         job.tree,
     )
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Keeps the collector from looking through millions of facts again and again.
-
-    They hold no cycles, and all stay until the end.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _length(places: array[int]) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from onward._auditing import audit_folder, evidence_size
+from onward._auditing import audit_folder, evidence_size, undisturbed
 from onward.cli._output import print_json, print_line, print_table, progress, say
 from onward.cli.exits import Exit
 from onward.core.audit.evidence import WHOLE
@@ -66,6 +66,23 @@ def run(home: Path, wish: Wish, *, as_json: bool) -> Exit:
     authorities = "\n".join(map(_text, wish.authorities))
     if not wish.offline:
         _download(home, wish.evidence)
+    with undisturbed():
+        report = _make(wish, asked, trust, authorities)
+        if report.sample:
+            trusted = trust, authorities
+            verdicts = _check_sample(home, wish, trusted, report.sample)
+            report = with_sample(report, verdicts)
+        files = write_report(report, wish.out)
+    if as_json:
+        print_json(report_dict(report), indent=1)
+    else:
+        _show(report)
+    say(f"written to {files[0]}, and {len(files) - 1} other files beside it")
+    return Exit(int(report.exit_code))
+
+
+def _make(wish: Wish, asked: Asked, trust: str, authorities: str) -> AuditReport:
+    """Judges the evidence, and answers the questions."""
     with progress("verifying", evidence_size(wish.evidence)) as advance:
         audited = audit_folder(
             wish.evidence,
@@ -74,17 +91,7 @@ def run(home: Path, wish: Wish, *, as_json: bool) -> Exit:
             advance,
             authorities=authorities,
         )
-    report = make_report(audited, asked)
-    if report.sample:
-        trusted = trust, authorities
-        report = with_sample(report, _check_sample(home, wish, trusted, report.sample))
-    files = write_report(report, wish.out)
-    if as_json:
-        print_json(report_dict(report), indent=1)
-    else:
-        _show(report)
-    say(f"written to {files[0]}, and {len(files) - 1} other files beside it")
-    return Exit(int(report.exit_code))
+    return make_report(audited, asked)
 
 
 def certify(bundle: Path, trust: Path, out: Path) -> Exit:

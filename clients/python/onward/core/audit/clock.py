@@ -164,10 +164,18 @@ class Clock:
         """Returns when a statement was made: its claim, or its lower bound if later."""
         return self._earliest[at]
 
-    def latest(self, at: int) -> int:
-        """Returns when a statement was made at the latest: by others, else as above."""
+    def settled(self, at: int) -> tuple[tuple[int, int], Source]:
+        """Returns when a statement was made, and on whose word that rests.
+
+        Returns:
+            When at the earliest, as above, and at the latest: by the word of others
+            where there is one, else the same.
+        """
+        made = self._earliest[at]
         seen = self._sightings.bound(at) if self._sightings else None
-        return milliseconds(seen.time) if seen else self._earliest[at]
+        if seen is None:
+            return (made, made), Source.CLAIMS
+        return (made, milliseconds(seen.time)), seen.source
 
     def logged_after(self, at: int) -> int:
         """Returns a time before which an entry was not logged."""

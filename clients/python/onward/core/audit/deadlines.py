@@ -63,7 +63,7 @@ def judge_duty(duty: Duty, clock: Clock, size: int) -> Kept | None:
     if event == NONE:
         made, source = (until, until), Source.CLAIMS
     else:
-        made, source = (clock.made(event), clock.latest(event)), clock.source(event)
+        made, source = clock.settled(event)
     late = breach is not None and breach.at < event
     judgement = judgement_of(
         duty.due,

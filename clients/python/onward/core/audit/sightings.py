@@ -124,7 +124,7 @@ class Sightings:
 
     def bound(self, at: int) -> Sighting | None:
         """Returns the earliest verified sighting of a tree with an entry."""
-        return self._earliest.beyond(at)
+        return self._earliest.beyond(at) if self._proven else None
 
     def prove(self, needs: Iterable[tuple[int, int]]) -> list[Finding]:
         """Verifies vouchers until they show what is asked for, as few as will do.

@@ -49,6 +49,8 @@ class noting:  # noqa: N801 - read as a word, as contextlib.suppress is
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
         """Notes an error of what was read; others are not for here."""
+        if error is None:
+            return False
         if isinstance(error, OnwardError):
             self._problems.append(Problem(self._subject, error))
         elif isinstance(error, ValueError | OverflowError):
