@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from onward.core.errors import Reason
 from tests.failures.conftest import Found
 from tests.support.clock import Clock
@@ -23,6 +25,7 @@ REFUSED = (
 )
 
 
+@pytest.mark.failures
 @scenario(
     "The clock of the exchange steps",
     promised=[SAID_ONCE, REFUSED, NOT_LOST, NO_SECOND],

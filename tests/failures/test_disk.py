@@ -28,6 +28,7 @@ REFUSED = (
 )
 
 
+@pytest.mark.failures
 @pytest.mark.skipif(bool(why_not()), reason=why_not())
 @scenario(
     "The disk is full",

@@ -153,7 +153,7 @@ class Traffic:
         """Waits for an answer and a confirmation; returns how many seconds it took."""
         begun = time.monotonic()
         enough = len(self.accepted), len(self.confirmed)
-        await self._until(
+        await self.until(
             lambda: len(self.accepted) > enough[0] and len(self.confirmed) > enough[1]
         )
         return round(time.monotonic() - begun, 2)
@@ -166,10 +166,10 @@ class Traffic:
         async with asyncio.timeout(PATIENCE):
             for name in self.sent.keys() - self.accepted.keys():
                 await self._answer(self.sent[name])
-        await self._until(lambda: self.sent.keys() == self.confirmed.keys())
+        await self.until(lambda: self.sent.keys() == self.confirmed.keys())
 
-    async def _until(self, fulfilled: Callable[[], bool]) -> None:
-        """Waits for what answers and confirmations lead to."""
+    async def until(self, fulfilled: Callable[[], bool]) -> None:
+        """Waits for what comes by answers and confirmations."""
         async with asyncio.timeout(PATIENCE):
             while not fulfilled():
                 self._news.clear()
