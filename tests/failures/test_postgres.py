@@ -158,8 +158,8 @@ async def test_cut(
     promised=[NOT_LOST, NO_SECOND, NOT_DELIVERED, GIVES_WAY, REFUSED, REPEATED],
     done=f"Under load, a foreign session locks tables against the order in which the "
     f"exchange does, {DEADLOCKS} times, and PostgreSQL ends one side of each deadlock. "
-    "At last it keeps them locked until a call is refused. Serialization failures there "
-    "are none: transactions are READ COMMITTED, and take turns.",
+    "At last it keeps them locked until a call is refused. Serialization failures are "
+    "not to be had: transactions are READ COMMITTED, and take turns.",
 )
 async def test_locked(
     exchange: ExchangeProcess, server: PostgresServer, seen: Seen
