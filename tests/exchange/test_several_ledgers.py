@@ -17,6 +17,7 @@ from onward.core.merkle import verify_consistency
 from onward.core.notes import Cosigner
 from onward.core.tlog_policy import Policy
 from onward.v1 import statement_pb2, vocabulary_pb2
+from onward_server.exchange import catching_up
 from onward_server.exchange.asking import key_name
 from onward_server.exchange.cosigning import LogCosigner
 from onward_server.exchange.delivering import Offer
@@ -123,6 +124,14 @@ async def replicas(
         await ledger.stop()
 
 
+@pytest.fixture(params=["near", "far"])
+def apart(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many entries are seen as too many to append one by one: a thousand, or any."""
+    if request.param == "far":
+        monkeypatch.setattr(catching_up, "_NEAR", 0)
+
+
+@pytest.mark.usefixtures("apart")
 async def test_both_publish_at_once_and_the_log_is_one(
     replicas: tuple[World, World],
 ) -> None:
@@ -307,6 +316,7 @@ async def test_a_database_that_lost_entries_is_not_signed_on(
     assert await promoted.store.head() == before
 
 
+@pytest.mark.usefixtures("apart")
 @pytest.mark.parametrize("more", [0, 1])
 async def test_a_database_with_another_history_is_not_signed_on(
     replicas: tuple[World, World], promoted: Promoted, tmp_path: Path, more: int

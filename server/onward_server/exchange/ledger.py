@@ -397,10 +397,11 @@ class Ledger:
         tasks = [item for item in work if isinstance(item, _Task)]
         looks = [item for item in work if isinstance(item, _Look)]
         try:
-            if looks or self._unsure:
-                await self._look(looks)
+            if self._unsure or (looks and not jobs):
+                await self._look()
             if jobs or tasks:
                 await self._commit(jobs, tasks)
+            self._spread(looks)
         except StateError as error:  # the database's state: nothing to a caller
             _log.error("ledger.cannot_go_on", why=error.message)
             self._fail(work, _cannot_write())
@@ -410,14 +411,21 @@ class Ledger:
             _log.exception("ledger.commit_failed", changes=len(work))
             self._fail(work, _cannot_write())
 
-    async def _look(self, looks: Sequence[_Look]) -> None:
-        """Catches up between commits, and wakes whom it concerns."""
+    async def _look(self) -> None:
+        """Catches up between commits."""
         unsure = self._unsure
         moved = await self._catch_up()
         if moved and self._head is not None:
             self._guard_head(self._head)
+        if moved and unsure:
+            self.hub.wake_all()
+
+    def _spread(self, looks: Sequence[_Look]) -> None:
+        """After catching up: wakes whom the commits of others concern."""
+        if not looks:
+            return
         rumours, self._rumours = self._rumours, []
-        if (unsure and moved) or not all(rumours):
+        if not all(rumours):
             self.hub.wake_all()
         self.hub.wake({member for members in rumours for member in members})
         for look in looks:
@@ -569,7 +577,7 @@ class Ledger:
         head, tree = standing.head, self._tree
         moved = head != self._head
         if moved:
-            tree = await read_tree(self.receipts, head, tree)
+            tree = await read_tree(self._store, self.receipts, head, tree)
         if standing.directory_index > self.directory.log_index:
             self.directory.apply(await read_directory(self._store))
         if standing.policy_index > self.in_force.log_index:
