@@ -126,7 +126,7 @@ async def replicas(
 
 @pytest.fixture(params=["near", "far"])
 def apart(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """How many entries are seen as too many to append one by one: a thousand, or any."""
+    """How many entries are too many to be appended one by one: a thousand, or one."""
     if request.param == "far":
         monkeypatch.setattr(catching_up, "_NEAR", 0)
 

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from onward.core.errors import ConflictError, StateError, UnavailableError
+from onward_server.app import build
 from onward_server.backup import back_up
 from onward_server.bootstrap import open_ledger
 from onward_server.config import Config
@@ -121,3 +122,10 @@ async def test_the_page_for_operators_names_every_fact(config: Config) -> None:
     (table,) = re.findall(r"\| fact \|.*?\n\n", page, re.DOTALL)
     named = set(re.findall(r"`([^`]+)`", table))
     assert named == facts(config, load_material(config)).keys()
+
+
+async def test_a_replica_is_no_witness(config: Config) -> None:
+    key = config.keys.log_key_file
+    witness = msgspec.structs.replace(config.witness, key_file=key)
+    with pytest.raises(StateError, match="witness serve"):
+        await build(msgspec.structs.replace(config, witness=witness))
