@@ -9,9 +9,16 @@ import pytest
 
 from onward.core.errors import MalformedError, Reason, UnavailableError
 from onward_server.storage.contract import Batch, Needs
-from onward_server.storage.postgres import PostgresStore, open_postgres, writer
+from onward_server.storage.postgres import (
+    PostgresStore,
+    connection,
+    open_postgres,
+    pool,
+    writer,
+)
 from tests.storage.scribe import OHIO, Scribe
 from tests.support import postgres
+from tests.support.proxy import open_proxy
 
 
 @pytest.fixture
@@ -204,6 +211,7 @@ async def test_commit_without_its_standby_is_no_promise(
 ) -> None:
     with postgres.running() as server:
         store = await open_postgres(server.url())
+        other = await open_postgres(server.url())
         await commit(store, planned(scribe, "r1"))
         await server.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
         await server.execute("SELECT pg_reload_conf()")
@@ -217,19 +225,22 @@ async def test_commit_without_its_standby_is_no_promise(
         )
         with pytest.raises(UnavailableError, match="did not promise"):
             await task
-        # And when it takes too long, we do not tell it so.
+        # What has been promised to nobody is not built upon; and when the promise takes
+        # too long, we do not tell the server not to wait.
         monkeypatch.setattr(writer, "PATIENCE_SECONDS", 0.2)
+        third = planned(scribe, "r3")
         with pytest.raises(UnavailableError):
-            await commit(store, planned(scribe, "r3"))
+            await commit(store, third)
         assert await server.execute(
             "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
         )
         assert await store.referral("r3") is None
         await server.execute("ALTER SYSTEM RESET synchronous_standby_names")
         await server.execute("SELECT pg_reload_conf()")
-        await commit(store, planned(scribe, "r4"))
+        await commit(store, third)
         assert await store.referral("r3") == scribe.referrals["r3"]
         await store.close()
+        await other.close()
 
 
 @pytest.mark.parametrize(
@@ -260,3 +271,25 @@ async def test_url_that_is_none(url: str) -> None:
 async def test_backups_are_the_servers_own(store: PostgresStore) -> None:
     with pytest.raises(MalformedError, match="pg_dump"):
         await store.backup("copy")
+
+
+async def test_server_that_says_nothing_is_not_waited_for(
+    scribe: Scribe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(pool, "_READ_SECONDS", 0.3)
+    with postgres.running(tcp=True) as server:
+        async with open_proxy(server.port) as proxy:
+            url = f"postgresql://{postgres.ROLE}@127.0.0.1:{proxy.port}/postgres"
+            store = await open_postgres(url)
+            await commit(store, first := planned(scribe, "r1"))
+            assert await store.head() == first.checkpoint
+            second = planned(scribe, "r2")
+            with proxy.silence():
+                with pytest.raises(UnavailableError, match="in time"):
+                    await store.head()
+                with pytest.raises(UnavailableError, match="in time"):
+                    await commit(store, second)
+            await commit(store, second)
+            assert await store.head() == second.checkpoint
+            await store.close()

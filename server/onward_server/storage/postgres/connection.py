@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
@@ -27,6 +27,9 @@ FAILURES = (
 """What asyncpg raises, whether the machines failed or we did."""
 
 _SCHEMES = ("postgresql://", "postgres://")
+
+_ANSWER_SECONDS = PATIENCE_SECONDS + 2
+"""After this the server is not there any more: it would have given up itself."""
 
 _CONNECT_SECONDS = 5.0
 
@@ -174,9 +177,13 @@ def _cause(error: Exception) -> str | None:
     return "the connection was lost" if lost else None
 
 
-async def completed(work: Awaitable[T]) -> T:
-    """Awaits work to its end, also when the caller is cancelled meanwhile."""
-    task = asyncio.ensure_future(work)
+async def completed(work: Coroutine[Any, Any, T]) -> T:
+    """Awaits work to its end, also when the caller is cancelled meanwhile.
+
+    Raises:
+        TimeoutError: no answer came: not even that it took too long.
+    """
+    task = asyncio.ensure_future(asyncio.wait_for(work, _ANSWER_SECONDS))
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:

@@ -55,10 +55,15 @@ class ReaderPool:
                 connection = self._idle.pop()
                 try:
                     return await self._ask(connection, work)
-                except FAILURES:
-                    if not connection.is_closed():
+                except FAILURES as error:
+                    if isinstance(error, TimeoutError) or not connection.is_closed():
                         raise
             return await self._ask(await connect(self._url, "reader"), work)
+
+    def renew(self) -> None:
+        """Ends all connections that nobody uses: they may be as dead as others were."""
+        while self._idle:
+            self._idle.pop().terminate()
 
     async def close(self) -> None:
         """Lets all work end that was asked for, and closes all connections."""
@@ -77,7 +82,7 @@ class ReaderPool:
         try:
             async with asyncio.timeout(_READ_SECONDS):
                 return await work(connection)
-        except asyncpg.InternalClientError:
+        except (asyncpg.InternalClientError, TimeoutError):
             connection.terminate()
             raise
         finally:

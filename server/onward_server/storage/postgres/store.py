@@ -13,7 +13,7 @@ from onward.core.errors import (
     StateError,
     UnavailableError,
 )
-from onward_server.storage.contract import Standing
+from onward_server.storage.contract import CheckpointRow, Standing
 from onward_server.storage.faults import unavailable
 from onward_server.storage.postgres.connection import Connection, connect, translating
 from onward_server.storage.postgres.migrations import (
@@ -150,26 +150,22 @@ class PostgresStore(PostgresReader):
         async with self._turn:
             if self._refused is not None:
                 raise self._refused
-            writer = PostgresWriter(await self._connected(), self.replica)
-            try:
+            await self._settle()
+            async with self._transaction() as writer:
                 yield writer
-                await writer.commit()
-            except BaseException:
-                self._doubtful |= writer.doubtful
-                with suppress(UnavailableError):
-                    await writer.roll_back()
-                raise
             if writer.erased:
                 with suppress(UnavailableError):
                     await self._clean_up()
 
     async def standing(self) -> Standing:
-        """How far the log, the directory and the policy are, and will stay."""
-        if self._doubtful:
-            async with self.writing() as writer:
-                await writer.confirm()
-            self._doubtful = False
+        """How far the log, the directory and the policy are."""
+        await self._settled()
         return await super().standing()
+
+    async def checkpoint(self, size: int) -> CheckpointRow | None:
+        """The checkpoint of exactly this size, if one was signed."""
+        await self._settled()
+        return await super().checkpoint(size)
 
     async def backup(self, target: str) -> None:
         """Refuses: PostgreSQL has its own ways.
@@ -182,6 +178,32 @@ class PostgresStore(PostgresReader):
             "pg_basebackup with the write-ahead log, or pg_dump",
             field="target",
         )
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[PostgresWriter]:
+        """A transaction; only for whoever has the turn."""
+        writer = PostgresWriter(await self._connected(), self.replica)
+        try:
+            yield writer
+            await writer.commit()
+        except BaseException:
+            self._doubtful |= writer.doubtful
+            with suppress(UnavailableError):
+                await writer.roll_back()
+            raise
+
+    async def _settle(self) -> None:
+        """Makes what is visible last; only for whoever has the turn."""
+        if self._doubtful:
+            async with self._transaction() as writer:
+                await writer.confirm()
+            self._doubtful = False
+
+    async def _settled(self) -> None:
+        """The same for whoever has no turn. In a transaction nothing is in doubt."""
+        if self._doubtful:
+            async with self._turn:
+                await self._settle()
 
     async def _connected(self) -> Connection:
         """Returns the writing connection, made again if it was lost."""
@@ -198,6 +220,7 @@ class PostgresStore(PostgresReader):
 
     async def _rejoin(self) -> None:
         """Joins again, after the others may have believed this process to be gone."""
+        self._readers.renew()
         if self._facts is not None:
             try:
                 await self.join(self._facts)

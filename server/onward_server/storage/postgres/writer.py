@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import asyncpg
 import msgspec
 
+from onward.core.errors import UnavailableError
 from onward_server.storage.contract import (
     Batch,
     CheckpointRow,
@@ -86,7 +87,7 @@ class PostgresWriter:
         if not self._begun or self._connection.is_closed():
             return
         try:
-            async with translating(), asyncio.timeout(PATIENCE_SECONDS):
+            async with translating():
                 await completed(self._connection.execute("ROLLBACK"))
         except BaseException:
             self._connection.terminate()
@@ -210,6 +211,11 @@ class PostgresWriter:
         try:
             async with translating():
                 return await completed(_work(self._connection, work, begin=begin))
+        except UnavailableError as error:
+            self._failed = True
+            if isinstance(error.__cause__, TimeoutError):
+                self._connection.terminate()
+            raise
         except BaseException:
             self._failed = True
             raise
