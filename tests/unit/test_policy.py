@@ -657,6 +657,37 @@ def test_a_state_widens_a_default_rule_by_its_id(folder: Path) -> None:
         assert rule_of(policy.refusal(HOTLINE, tip, [POLICE], NOW)) == verdict
 
 
+def test_a_country_has_rules_for_all_of_its_states(folder: Path) -> None:
+    (folder / "US.cedar").write_text(RULE.format(id="nobody"))
+    policy = load(folder)
+    for place, verdict in (
+        ("US", "nobody"),
+        ("US-OH", "nobody"),
+        ("US-TX", "nobody"),
+        ("CA-ON", "allowed"),
+    ):
+        police = member("LAW_ENFORCEMENT", place)
+        tip = referral(jurisdiction=place)
+        assert rule_of(policy.refusal(HOTLINE, tip, [police], NOW)) == verdict
+
+
+def test_of_two_rules_with_one_id_that_of_the_state_counts(folder: Path) -> None:
+    (folder / "US.cedar").write_text(RULE.format(id="third-party"))
+    (folder / "US-NV.cedar").write_text(WIDER.format(more=""))
+    (folder / "US-TX.cedar").write_text(RULE.format(id="texas-keeps"))
+    policy = load(folder)
+    for place, verdict in (
+        ("US-NV", "allowed"),
+        ("US-TX", "third-party"),
+        ("US-OH", "third-party"),
+    ):
+        tip = referral(jurisdiction=place)
+        assert rule_of(policy.refusal(HOTLINE, tip, [POLICE], NOW)) == verdict
+    there = [rule.id for rule in policy.policy_set.at("US-TX").rules]
+    default = [rule.id for rule in policy.policy_set.default.rules]
+    assert there == [*default, "texas-keeps"]
+
+
 def test_a_state_narrows_a_default_rule_by_its_id(folder: Path) -> None:
     narrower = ' && context.traffickingType == TraffickingType::"SEX"'
     (folder / "US-OH.cedar").write_text(WIDER.format(more=narrower))
@@ -830,7 +861,14 @@ def test_a_folder_that_is_not_there_is_no_set(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["us-oh.cedar", "US.cedar", "US-OHIO.cedar", "OH.cedar", "US-OH.cedar~", "a.cedar"],
+    [
+        "us-oh.cedar",
+        "us.cedar",
+        "US-OHIO.cedar",
+        "USA.cedar",
+        "US-OH.cedar~",
+        "a.cedar",
+    ],
 )
 def test_a_file_whose_name_means_nothing_is_refused(folder: Path, name: str) -> None:
     (folder / name).write_text(RULE.format(id="florida-keeps"))

@@ -217,6 +217,16 @@ def test_what_a_state_has_of_its_own_is_compared_with_the_default() -> None:
     assert back == set(found)
 
 
+def test_what_a_state_has_of_its_own_is_compared_with_its_country() -> None:
+    country = {"US.cedar": rule("", name="minor")}
+    both = {**country, "US-OH.cedar": rule("when { context.test }", name="minor")}
+    (found,) = differences(changed(country), changed(both))
+    assert (found.place, found.what) == ("US-OH", "rule minor")
+    assert found.before == differences(changed(), changed(country))[0].after
+    texts = {item.place: item for item in rule_texts(changed(both)) if item.replaces}
+    assert set(texts) == {"US", "US-OH"}
+
+
 def test_a_changed_condition_is_a_difference_though_the_sentence_is_the_same() -> None:
     text = DEFAULT["default.cedar"].replace(
         'AgeGroup::"MIXED"].contains(context.ageGroup) &&',

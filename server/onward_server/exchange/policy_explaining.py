@@ -22,6 +22,7 @@ from onward_server.exchange.policy import DisclosurePolicy, Refusal
 from onward_server.exchange.policy_facts import (
     Facts,
     WithholdingFacts,
+    country_of,
     facts_of,
     facts_of_withholding,
 )
@@ -52,7 +53,7 @@ class RuleText:
 
     Attributes:
         place: the code of the jurisdiction where it applies, or ``everywhere``.
-        replaces: whether it takes a default rule's place there.
+        replaces: whether it takes a default rule's place there, or a country's.
         about: what it permits or forbids.
         conditions: each one in words, made from the rule itself.
     """
@@ -108,7 +109,9 @@ def rule_texts(policy_set: PolicySet) -> Iterator[RuleText]:
     defaults = {rule.id for rule in policy_set.default.rules}
     yield from (_text(EVERYWHERE, rule) for rule in policy_set.default.rules)
     for place, rules in policy_set.own.items():
-        yield from (_text(place, rule, rule.id in defaults) for rule in rules)
+        country = policy_set.own.get(country_of(place), ()) if "-" in place else ()
+        before = defaults | {rule.id for rule in country}
+        yield from (_text(place, rule, rule.id in before) for rule in rules)
 
 
 def deadline_texts(policy_set: PolicySet) -> Iterator[DeadlineText]:
@@ -225,7 +228,8 @@ def _sayings(policy_set: PolicySet) -> dict[tuple[str, str], str]:
 
 def _saying(said: Mapping[tuple[str, str], str], place: str, what: str) -> str:
     """Returns what a set says about something in a place; empty if nothing."""
-    return said.get((place, what)) or said.get((EVERYWHERE, what), "")
+    places = (place, country_of(place), EVERYWHERE)
+    return next((said[at, what] for at in places if (at, what) in said), "")
 
 
 def _met(

@@ -120,7 +120,7 @@ class Facts(NamedTuple):
                 words.TraffickingType.DESCRIPTOR, self.trafficking_type
             ),
             "jurisdiction": self.jurisdiction,
-            "country": _country(self.jurisdiction),
+            "country": country_of(self.jurisdiction),
             "tribalLand": self.tribal_land,
             "test": self.test,
             "parentBinds": self.parent_binds,
@@ -173,7 +173,7 @@ class WithholdingFacts(NamedTuple):
                 words.TraffickingType.DESCRIPTOR, self.trafficking_type
             ),
             "jurisdiction": self.jurisdiction,
-            "country": _country(self.jurisdiction),
+            "country": country_of(self.jurisdiction),
             "citationStated": self.citation_stated,
             "reviewStated": self.review_stated,
             "test": self.test,
@@ -238,6 +238,11 @@ def facts_of_withholding(
     )
 
 
+def country_of(jurisdiction: str) -> str:
+    """Returns the country of a code, such as ``US`` of ``US-OH`` and of itself."""
+    return jurisdiction.partition("-")[0]
+
+
 def _request(
     who: Party, action: Action, resource: CedarJson, context: CedarJson
 ) -> CedarJson:
@@ -253,11 +258,6 @@ def _request(
 def _party(member: directory_pb2.Member) -> Party:
     """Returns what of a directory entry is a fact."""
     return Party(member.name, member.kind, tuple(member.jurisdictions))
-
-
-def _country(jurisdiction: str) -> str:
-    """Returns the country of a code, such as ``US`` of ``US-OH``."""
-    return jurisdiction.partition("-")[0]
 
 
 def _value(vocabulary: EnumDescriptor, value: int) -> CedarJson:

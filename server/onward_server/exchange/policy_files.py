@@ -29,6 +29,9 @@ MAX_FILES: Final = 64
 JURISDICTION: Final = re.compile(r"[A-Z]{2}-[A-Z0-9]{1,3}")
 """ISO 3166-2, as a referral states it."""
 
+_PLACE: Final = re.compile(rf"[A-Z]{{2}}|{JURISDICTION.pattern}")
+"""The same, or ISO 3166-1: a country with all of its states."""
+
 _REQUIRED: Final = frozenset({VERSION, SCHEMA, DEADLINES, DEFAULT_RULES})
 _RULES: Final = ".cedar"
 
@@ -98,9 +101,9 @@ def jurisdiction_of(name: str) -> str:
 
 
 def is_jurisdiction(name: str) -> bool:
-    """Whether a file holds the rules of one jurisdiction."""
+    """Whether a file holds the rules of one state, or of a country."""
     code, _, kind = name.rpartition(".")
-    return f".{kind}" == _RULES and JURISDICTION.fullmatch(code) is not None
+    return f".{kind}" == _RULES and _PLACE.fullmatch(code) is not None
 
 
 def _check_name(name: str) -> None:
@@ -108,8 +111,8 @@ def _check_name(name: str) -> None:
     if name not in _REQUIRED and not is_jurisdiction(name):
         raise PolicyInvalidError(
             f"{name[:64]!r} is no file of a policy set, which has "
-            f"{', '.join(sorted(_REQUIRED))}, and US-OH.cedar for rules of Ohio alone; "
-            "rename it, or move it away"
+            f"{', '.join(sorted(_REQUIRED))}, US-OH.cedar for rules of Ohio alone, and "
+            "US.cedar for those of all states; rename it, or move it away"
         )
 
 

@@ -7,6 +7,9 @@ annotations, which make a refusal an answer that people can act on: ``@id``,
 The rules of ``default.cedar`` apply everywhere, in the order of the text. Those of a
 jurisdiction's file apply to tips that point there, and only to these: one with the @id
 of a default rule takes that rule's place there, and the others follow the default ones.
+A country's file, such as ``US.cedar``, applies to the country and to all of its states;
+a state's own file comes after it in the same way, so of two rules with one @id the
+state's counts.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ import cedarpy
 from onward.core.policy_sets import policy_digest
 from onward_server.exchange.deadlines import DeadlineTable, parse_deadlines
 from onward_server.exchange.policy_depth import MAX_OPERATORS, too_deep
-from onward_server.exchange.policy_facts import Action, CedarJson
+from onward_server.exchange.policy_facts import Action, CedarJson, country_of
 from onward_server.exchange.policy_files import (
     DEADLINES,
     DEFAULT_RULES,
@@ -113,7 +116,9 @@ class PolicySet:
 
     def at(self, jurisdiction: str) -> Rules:
         """Returns the rules that apply to a tip that points there."""
-        return self.jurisdictions.get(jurisdiction, self.default)
+        found = self.jurisdictions.get(jurisdiction)
+        country = self.jurisdictions.get(country_of(jurisdiction), self.default)
+        return found or country
 
 
 def read_policy_set(texts: Mapping[str, str]) -> PolicySet:
@@ -157,7 +162,10 @@ def read_logged_policy_set(texts: Mapping[str, str]) -> PolicySet:
         files=files,
         default=_rules(default),
         jurisdictions=MappingProxyType(
-            {code: _rules(default | policies) for code, policies in own.items()}
+            {
+                code: _rules(default | own.get(country_of(code), {}) | policies)
+                for code, policies in own.items()
+            }
         ),
         own=MappingProxyType(
             {
