@@ -14,7 +14,7 @@ from bench.rounds import QUICK, Plan
 from bench.scribe import Scribe, milliseconds
 from bench.spent import Spent
 from bench.stage import Stage
-from bench.synthetic import BEGIN, Year
+from bench.synthetic import BEGIN, tell_year
 from onward._evidence import Folder
 
 INTAKES: Final = 50_000
@@ -49,7 +49,7 @@ async def measure_year(_: Stage, plan: Plan) -> list[Figure]:
 def write_year(folder: Folder, intakes: int, seed: int = SEED) -> Scribe:
     """Writes the export of a year."""
     scribe = Scribe(folder, milliseconds(BEGIN) - _DAY)
-    Year(scribe, intakes, seed).write()
+    tell_year(scribe, intakes, seed)
     return scribe
 
 

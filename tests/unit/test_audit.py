@@ -10,7 +10,7 @@ import pytest
 
 from bench.scribe import EXCHANGE, Said, Scribe, milliseconds, timestamp
 from bench.synthetic import BEGIN as FIRST_DAY
-from bench.synthetic import Year
+from bench.synthetic import tell_year
 from onward._auditing import audit_folder
 from onward._evidence import Folder
 from onward.core.audit.policies import check_policy_name
@@ -59,7 +59,7 @@ def test_an_honest_story_is_proven_in_every_step(story: Story) -> None:
 
 def test_a_year_is_proven_and_two_workers_find_the_same_as_none(tmp_path: Path) -> None:
     scribe = Scribe(Folder(tmp_path), milliseconds(FIRST_DAY) - DAY)
-    Year(scribe, 600, seed=3).write()
+    tell_year(scribe, 600, seed=3)
     alone, together = (
         audit_folder(tmp_path, scribe.trust(), "US", lambda _: None, workers)
         for workers in (0, 2)
