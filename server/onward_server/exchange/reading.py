@@ -19,6 +19,7 @@ from onward_server.exchange.directory import Caller
 from onward_server.exchange.draft import Draft
 from onward_server.exchange.ledger import Ledger
 from onward_server.exchange.limits import Limits
+from onward_server.exchange.signatures import Signatures
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class Reader:
         self._ledger = ledger
         self._clock = clock
         self._limits = limits
+        self._signatures = Signatures()
 
     def parse(self, jws: str, kinds: frozenset[str]) -> UnverifiedStatement:
         """Step 2: size and shape, and one of the expected kinds.
@@ -87,13 +89,12 @@ class Reader:
         """
         now = to_datetime(self._clock.now_ms())
         self._check_issuer(caller, statement)
-        signed = self._check_signature(caller, statement, now)
+        signed = await self._check_signature(caller, statement, now)
         await self._check_times(statement.message)
         return Signed(signed, caller.entry)
 
-    @staticmethod
-    def _check_signature(
-        caller: Caller, statement: UnverifiedStatement, now: datetime
+    async def _check_signature(
+        self, caller: Caller, statement: UnverifiedStatement, now: datetime
     ) -> SignedStatement:
         """Step 3: the key is the issuer's, and the signature holds.
 
@@ -103,7 +104,8 @@ class Reader:
         keys = caller.entry.statement_keys
         made = to_datetime(timestamp_ms(statement.message.made_time))
         keys.usable(statement.key_id, made)
-        return statement.verify(keys.usable(statement.key_id, now))
+        key = keys.usable(statement.key_id, now)
+        return await self._signatures.check(statement, key)
 
     @staticmethod
     def _check_issuer(caller: Caller, statement: UnverifiedStatement) -> None:
