@@ -83,6 +83,9 @@ MAX_GROUP = 512
 MAX_QUEUE = 8192
 """Changes that may wait. Beyond it callers are told to come back."""
 
+_ANYBODY = ""
+"""Stands for all members, where it is not known whom a commit concerns."""
+
 _RECENT_ENTRIES = 2048
 _SEEN_CACHE = 16384
 
@@ -186,7 +189,7 @@ class Ledger:
         self._head: CheckpointRow | None = None
         self._unsure = False
         self._unheard = False
-        self._rumours: list[Collection[str]] = []
+        self._rumours: set[str] = set()
         self._stopping = False
         self._ended: set[str] = set()
         self._recent: OrderedDict[int, Committed] = OrderedDict()
@@ -294,9 +297,9 @@ class Ledger:
 
     def _hear(self, members: Collection[str]) -> None:
         """Takes it that another process has committed something."""
-        self._unheard = False
-        self._rumours.append(members)
-        if len(self._rumours) == 1:
+        self._unheard, coming = False, bool(self._rumours)
+        self._rumours.update(members or (_ANYBODY,))
+        if not coming:
             with suppress(OnwardError):
                 self._put(_Look(_unawaited()))
 
@@ -424,10 +427,10 @@ class Ledger:
         """After catching up: wakes whom the commits of others concern."""
         if not looks:
             return
-        rumours, self._rumours = self._rumours, []
-        if not all(rumours):
+        rumours, self._rumours = self._rumours, set()
+        if _ANYBODY in rumours:
             self.hub.wake_all()
-        self.hub.wake({member for members in rumours for member in members})
+        self.hub.wake(rumours)
         for look in looks:
             _resolve(look.result, None)
 
