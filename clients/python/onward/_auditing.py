@@ -19,7 +19,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import BinaryIO, Final, TypeAlias
 
 from onward._evidence import Advance, Contents, Folder, bounded, read_contents
 from onward._evidence import read_lines as _read_lines
@@ -28,7 +28,7 @@ from onward.core.audit.audit import Audit
 from onward.core.audit.chains import EXCHANGE
 from onward.core.audit.facts import Reading
 from onward.core.audit.prefixes import Prefixes
-from onward.core.audit.reading import Reader
+from onward.core.audit.reading import Lines, Reader
 from onward.core.audit.result import Audited
 from onward.core.audit.sightings import Vouchers
 from onward.core.timestamps import Authorities
@@ -143,8 +143,7 @@ def _readings(
     if len(contents.shown) <= _FEW or workers < 1:
         with Folder(job.folder).statements.open("rb") as file:
             for size, batch in zip(sizes, batches, strict=True):
-                lines = ((name, _read_lines(file, places)) for name, places in batch)
-                yield size, [reader.read(name, items) for name, items in lines]
+                yield size, reader.read(_lines_of(file, batch))
         return
     pool = ProcessPoolExecutor(
         min(workers, os.cpu_count() or 1),
@@ -184,6 +183,12 @@ def _open(job: _Job) -> Audit:
     )
 
 
+def _lines_of(file: BinaryIO, batch: Sequence[_Chain]) -> Iterator[tuple[str, Lines]]:
+    """Yields some chains with their statements."""
+    for name, places in batch:
+        yield name, _read_lines(file, places)
+
+
 def _length(places: array[int]) -> int:
     return sum(places[1::2])
 
@@ -212,7 +217,4 @@ def _begin(job: _Job) -> None:
 def _read(batch: Sequence[_Chain]) -> list[Reading]:
     """Reads some chains."""
     with _Worker.file.open("rb") as file:
-        return [
-            _Worker.reader.read(name, _read_lines(file, places))
-            for name, places in batch
-        ]
+        return _Worker.reader.read(_lines_of(file, batch))

@@ -1,4 +1,4 @@
-"""Reading one chain: each statement is parsed once, its signature verified once.
+"""Reading chains: each statement is parsed once, its signature verified once.
 
 :class:`Reader` needs nothing but the keys of the directory and the log's entries, so
 chains can be read in any order and in several processes. What hangs together across
@@ -8,12 +8,12 @@ chains is judged later, from the facts that remain.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeAlias
 
 from onward.core.audit.chains import EXCHANGE, intake_chain, intake_of
 from onward.core.audit.facts import (
@@ -29,14 +29,23 @@ from onward.core.audit.following import facts_of_referral, remarks_of
 from onward.core.audit.prefixes import Prefixes
 from onward.core.audit.steps import CHAINS, PLACES, READABLE, SIGNATURES, TIMING
 from onward.core.bodies import check_body
-from onward.core.errors import MalformedError, Reason, StateError, VerificationError
+from onward.core.errors import (
+    MalformedError,
+    OnwardError,
+    Reason,
+    StateError,
+    VerificationError,
+)
 from onward.core.merkle import HASH_SIZE
 from onward.core.statements import is_statement_id, parse_statement
 from onward.core.tlog_proof import TlogProof
 from onward.core.verify.chains import Chain, check_links
 from onward.core.verify.deliveries import follow_deliveries
 from onward.core.verify.evidence import Entry, Problem, noting
-from onward.core.verify.keys import Keys, check_signatures
+from onward.core.verify.keys import Keys, Signatures, check_signatures
+
+Lines: TypeAlias = Sequence[tuple[int, str]]
+"""Statements with their indexes, in the log's order."""
 
 _OF_THE_HOTLINE: Final = frozenset({"intake", "withholding", "hold", "link"})
 _OF_THE_EXCHANGE: Final = frozenset({"rejection", "warning", "breach"})
@@ -68,28 +77,21 @@ class Reader:
         # What is said at one time has seen the same tree.
         self._root = lru_cache(_TREES)(tree.root)
 
-    def read(self, chain: str, lines: Sequence[tuple[int, str]]) -> Reading:
-        """Reads one chain. Nothing that it holds makes this raise.
+    def read(self, chains: Iterable[tuple[str, Lines]]) -> list[Reading]:
+        """Reads some chains. Nothing that they hold makes this raise.
 
         Args:
-            chain: the chain's name.
-            lines: its statements with their indexes, in the log's order.
+            chains: of each the name, and its statements with their indexes, in the
+                log's order.
         """
-        findings: list[Finding] = []
-        problems: list[Problem] = []
-        entries = self._parsed(chain, lines, findings)
-        facts: Facts | None = None
-        with noting(problems, f"chain {chain}"):
-            if is_statement_id(chain):
-                facts = self._referral(chain, entries, findings)
-            else:
-                facts = self._intake(entries, findings)
-        _add(findings, CHAINS, problems)
-        return self.reading(facts, findings, entries)
+        parsed: list[tuple[str, list[Entry], list[Finding]]] = []
+        for chain, lines in chains:
+            findings: list[Finding] = []
+            parsed.append((chain, self._parsed(chain, lines, findings), findings))
+        signed = _Checked(self._keys, (one for _, all_, _ in parsed for one in all_))
+        return [self._follow(*item, signed) for item in parsed]
 
-    def parse_common(
-        self, lines: Sequence[tuple[int, str]]
-    ) -> tuple[list[Entry], list[Finding]]:
+    def parse_common(self, lines: Lines) -> tuple[list[Entry], list[Finding]]:
         """Reads what concerns everybody; following the keys in it comes next."""
         findings: list[Finding] = []
         return self._parsed(EXCHANGE, lines, findings), findings
@@ -120,9 +122,25 @@ class Reader:
             )
         return Reading(facts, tuple(findings), times.tobytes())
 
-    def _parsed(
-        self, chain: str, lines: Sequence[tuple[int, str]], findings: list[Finding]
-    ) -> list[Entry]:
+    def _follow(
+        self,
+        chain: str,
+        entries: list[Entry],
+        findings: list[Finding],
+        signed: Signatures,
+    ) -> Reading:
+        """Checks and follows one chain."""
+        problems: list[Problem] = []
+        facts: Facts | None = None
+        with noting(problems, f"chain {chain}"):
+            if is_statement_id(chain):
+                facts = self._referral(chain, entries, findings, signed)
+            else:
+                facts = self._intake(entries, findings, signed)
+        _add(findings, CHAINS, problems)
+        return self.reading(facts, findings, entries)
+
+    def _parsed(self, chain: str, lines: Lines, findings: list[Finding]) -> list[Entry]:
         """Returns the statements that can be read and stand in the log where said."""
         problems: list[Problem] = []
         entries: list[Entry] = []
@@ -143,12 +161,16 @@ class Reader:
         return self._entries[at : at + HASH_SIZE] == entry.statement.digest
 
     def _referral(
-        self, chain: str, entries: list[Entry], findings: list[Finding]
+        self,
+        chain: str,
+        entries: list[Entry],
+        findings: list[Finding],
+        signed: Signatures,
     ) -> Facts | None:
         """Checks and follows the chain of a referral."""
         whole = Chain.of(chain, entries)
         chains = {chain: whole}
-        _add(findings, SIGNATURES, check_signatures(entries, chains, self._keys))
+        _add(findings, SIGNATURES, check_signatures(entries, chains, signed))
         _add(findings, CHAINS, check_links(chains))
         deliveries, problems = follow_deliveries(chains)
         _add(findings, CHAINS, problems)
@@ -165,7 +187,9 @@ class Reader:
             )
         return facts_of_referral(whole, deliveries)
 
-    def _intake(self, entries: list[Entry], findings: list[Finding]) -> Facts | None:
+    def _intake(
+        self, entries: list[Entry], findings: list[Finding], signed: Signatures
+    ) -> Facts | None:
         """Checks and follows the chain of an intake."""
         if not entries or entries[0].kind != "intake":
             raise StateError(
@@ -179,7 +203,7 @@ class Reader:
         unsigned: list[Problem] = []
         for entry in entries:
             with noting(unsigned, entry.subject):
-                self._keys.check_signature(entry)
+                signed.check_signature(entry)
                 self._check_says(entry, first.issuer)
         unlinked: list[Problem] = []
         for entry in rest:
@@ -200,6 +224,28 @@ class Reader:
                 Reason.ERROR_REASON_ISSUER_MISMATCH,
                 f"{entry.issuer} signed it, and only {says} says this",
             )
+
+
+class _Checked:
+    """What came of the signatures of some statements.
+
+    They are checked one after the other, with nothing in between: the curve's tables
+    then stay in the processor's cache, and a signature takes a fifth less.
+    """
+
+    def __init__(self, keys: Keys, entries: Iterable[Entry]) -> None:
+        self.exchange = keys.exchange
+        self._refused: dict[int, Exception] = {}
+        for entry in entries:
+            try:
+                keys.check_signature(entry)
+            except (OnwardError, ValueError, OverflowError) as error:
+                self._refused[id(entry)] = error
+
+    def check_signature(self, entry: Entry) -> None:
+        """Raises what :meth:`Keys.check_signature` did."""
+        if id(entry) in self._refused:
+            raise self._refused[id(entry)]
 
 
 @dataclass(frozen=True, slots=True)

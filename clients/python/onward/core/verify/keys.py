@@ -12,7 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from onward.core.checkpoints import Checkpoint
 from onward.core.custody import SIGNERS, Signer
@@ -31,6 +31,15 @@ from onward.core.verify.evidence import Entry, Problem, noting
 from onward.v1 import statement_pb2
 
 _NOWHERE: Final = -1
+
+
+class Signatures(Protocol):
+    """Knows whose key signed what, and who the exchange is."""
+
+    exchange: str
+
+    def check_signature(self, entry: Entry) -> None:
+        """Raises what :meth:`Keys.check_signature` does."""
 
 
 @dataclass(slots=True)
@@ -176,7 +185,7 @@ def read_keys(
 
 
 def check_signatures(
-    statements: Sequence[Entry], chains: Mapping[str, Chain], keys: Keys
+    statements: Sequence[Entry], chains: Mapping[str, Chain], keys: Signatures
 ) -> list[Problem]:
     """Checks who signed each statement, and that this party had it to say.
 
