@@ -38,8 +38,11 @@ _OPTIONS: Final[Sequence[tuple[str, str | int]]] = (
     # gRPC's own retries abort the whole process (grpcio 1.85: "ILLEGAL STATE") when a
     # server ends an upload early. Caller repeats calls, and knows RetryInfo as well.
     ("grpc.enable_retries", 0),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    # A connection that somebody on the way has forgotten is lost well before a call
+    # gives up. A ping's answer has its own time: that of keepalive does not count
+    # (grpcio 1.85), and by default it is a minute.
+    ("grpc.keepalive_time_ms", 12_000),
+    ("grpc.http2.ping_timeout_ms", 12_000),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 5_000),

@@ -185,7 +185,8 @@ def _options(port: Port) -> list[tuple[str, int]]:
         ("grpc.max_connection_age_grace_ms", int(port.connection_grace * 1000)),
         ("grpc.server_handshake_timeout_ms", 20_000),
         ("grpc.keepalive_time_ms", 30_000),
-        ("grpc.keepalive_timeout_ms", 15_000),
+        # Keepalive's own timeout does not count (grpcio 1.85).
+        ("grpc.http2.ping_timeout_ms", 15_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ]
