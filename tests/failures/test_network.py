@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator
 from statistics import median
 
@@ -14,6 +15,7 @@ from tests.support.process import HOTLINE, POLICE, ExchangeProcess
 from tests.support.proxy import Proxy, Weather, open_proxy
 from tests.support.reckoning import reckon
 from tests.support.scenarios import (
+    LEASED,
     NO_SECOND,
     NOT_CHANGED,
     NOT_DELIVERED,
@@ -27,6 +29,10 @@ from tests.support.traffic import open_traffic
 CUTS = 15
 SWAPS = 10
 
+NOTICED = (
+    "A connection that died without a word is noticed, by the SDK before a call gives "
+    "up (30 seconds), and by the exchange before a lease lapses (60 seconds)."
+)
 UNCHANGED = (
     "What does not arrive as it was sent is not taken for it: TLS ends the connection, "
     "and the SDK repeats the call on another."
@@ -91,6 +97,25 @@ async def test_slow(exchange: ExchangeProcess, proxy: Proxy, seen: Seen) -> None
     seen["pieces passed on"] = proxy.pieces
     seen["usual wait for an answer before, s"] = round(calm, 3)
     seen["usual wait for an answer meanwhile, s"] = round(median(slow), 3)
+    seen |= await reckon(exchange, traffic)
+    assert traffic.given_up == 0
+
+
+@pytest.mark.failures
+@scenario(
+    "A router forgets the connections",
+    promised=[NOT_LOST, NO_SECOND, NOT_DELIVERED, NOTICED, LEASED],
+    done="What goes over any connection that is open is held back for ever, in both "
+    "directions, and neither side is told; new connections are let through.",
+)
+@pytest.mark.timeout(200)
+async def test_forgotten(exchange: ExchangeProcess, proxy: Proxy, seen: Seen) -> None:
+    async with open_traffic(*behind(proxy, exchange)) as traffic:
+        await traffic.recovered()
+        proxy.forget()
+        seen["at work again, s"] = await traffic.recovered()
+        begun = time.monotonic()
+    seen["from there until all was delivered, s"] = round(time.monotonic() - begun, 2)
     seen |= await reckon(exchange, traffic)
     assert traffic.given_up == 0
 

@@ -21,6 +21,13 @@ _RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: closing sends RST, as a router does that forgot us."""
 
 
+def _flowing() -> asyncio.Event:
+    """Returns what connections wait for: set as long as they may go on."""
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
 @dataclass(frozen=True, slots=True)
 class Weather:
     """What happens to bytes on their way, in each direction of each connection.
@@ -64,7 +71,7 @@ class Proxy:
     swapped: int = 0
     _swap: asyncio.Future[None] | None = None
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
-    _flows: asyncio.Event = field(default_factory=asyncio.Event)
+    _flows: asyncio.Event = field(default_factory=_flowing)
     _accepts: bool = True
 
     def cut(self) -> None:
@@ -77,6 +84,11 @@ class Proxy:
         self._swap = asyncio.get_running_loop().create_future()
         await self._swap
         self._swap = None
+
+    def forget(self) -> None:
+        """Carries nothing more over what is open, as a router that forgot it."""
+        self._flows.clear()
+        self._flows = _flowing()
 
     @contextmanager
     def silence(self) -> Iterator[None]:
@@ -102,6 +114,7 @@ class Proxy:
     ) -> None:
         """Carries one connection until either side ends it."""
         self.connections += 1
+        flows = self._flows
         self._open.add(writer)
         if not self._accepts:
             self._reset(writer)
@@ -115,18 +128,22 @@ class Proxy:
         # What ends one side ends the other; at the end of a test, both.
         with suppress(asyncio.CancelledError):
             await asyncio.gather(
-                self._carry(reader, there[1]), self._carry(there[0], writer)
+                self._carry(reader, there[1], flows),
+                self._carry(there[0], writer, flows),
             )
 
     async def _carry(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        flows: asyncio.Event,
     ) -> None:
         """Carries one direction."""
         with suppress(OSError):
             while segment := await reader.read(_READ):
                 await asyncio.sleep(self.chance.uniform(*self.weather.delay))
                 for piece in self._split(segment):
-                    await self._flows.wait()
+                    await flows.wait()
                     self.pieces += 1
                     writer.write(piece)
                     await writer.drain()
@@ -163,13 +180,11 @@ class Proxy:
 async def open_proxy(target: int, seed: int = 2026) -> AsyncIterator[Proxy]:
     """Runs a proxy in front of a port of this machine while the block runs."""
     proxy = Proxy(target, random.Random(seed))
-    proxy._flows.set()
     server = await asyncio.start_server(proxy.pass_on, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]
     try:
         yield proxy
     finally:
         server.close()
-        proxy._flows.set()
         proxy.cut()
         await asyncio.sleep(0)
