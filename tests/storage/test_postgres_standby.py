@@ -48,11 +48,11 @@ async def test_what_no_standby_has_is_not_gone_on_from(
     await pair.primary.execute(f"SELECT pg_cancel_backend({waiting})")
     with pytest.raises(UnavailableError, match="did not promise"):
         await publishing
-    standing = asyncio.create_task(store.standing())
+    found = asyncio.create_task(store.checkpoint(scribe.size))
     await pair.waiting()
-    assert not standing.done()
+    assert not found.done()
     pair.standby.start()
-    head = (await standing).head
+    head = await found
     await pair.fail_over()
     assert head == await store.head()
     assert head is not None

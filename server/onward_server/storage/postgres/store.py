@@ -25,7 +25,7 @@ from onward_server.storage.postgres.place import Place
 from onward_server.storage.postgres.pool import ReaderPool
 from onward_server.storage.postgres.queries import QUERIES
 from onward_server.storage.postgres.reader import PostgresReader
-from onward_server.storage.postgres.writer import PostgresWriter
+from onward_server.storage.postgres.writer import PostgresWriter, settle
 
 
 async def open_postgres(
@@ -151,8 +151,15 @@ class PostgresStore(PostgresReader):
             if self._refused is not None:
                 raise self._refused
             await self._settle()
-            async with self._transaction() as writer:
+            writer = PostgresWriter(await self._connected(), self.replica)
+            try:
                 yield writer
+                await writer.commit()
+            except BaseException:
+                self._doubtful |= writer.doubtful
+                with suppress(UnavailableError):
+                    await writer.roll_back()
+                raise
             if writer.erased:
                 with suppress(UnavailableError):
                     await self._clean_up()
@@ -179,24 +186,10 @@ class PostgresStore(PostgresReader):
             field="target",
         )
 
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[PostgresWriter]:
-        """A transaction; only for whoever has the turn."""
-        writer = PostgresWriter(await self._connected(), self.replica)
-        try:
-            yield writer
-            await writer.commit()
-        except BaseException:
-            self._doubtful |= writer.doubtful
-            with suppress(UnavailableError):
-                await writer.roll_back()
-            raise
-
     async def _settle(self) -> None:
         """Makes what is visible last; only for whoever has the turn."""
         if self._doubtful:
-            async with self._transaction() as writer:
-                await writer.confirm()
+            await settle(await self._connected())
             self._doubtful = False
 
     async def _settled(self) -> None:

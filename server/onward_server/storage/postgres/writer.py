@@ -38,6 +38,9 @@ from onward_server.storage.postgres.rows import make_row, make_rows, pack_rows
 
 T = TypeVar("T")
 
+_SETTLE_SECONDS = 2.0
+"""How long to wait for a standby that the commit before has waited for already."""
+
 _NEWS_SIZE = 7_000
 """What one notification may hold, in bytes; the server's limit is 8,000."""
 
@@ -76,7 +79,7 @@ class PostgresWriter:
         self.doubtful = True
         try:
             async with translating():
-                await completed(_commit(self._connection))
+                await completed(_commit(self._connection, PATIENCE_SECONDS))
         except BaseException:
             self._connection.terminate()
             raise
@@ -180,10 +183,6 @@ class PostgresWriter:
         await self._run(join)
         return [msgspec.json.decode(other) for (other,) in others]
 
-    async def confirm(self) -> None:
-        """Has the commit wait as one that changes something, though nothing changes."""
-        await self._run(QUERIES.confirm)
-
     async def put_chunk(self, row: UploadRow, position: int, data: bytes) -> None:
         """Keeps one chunk of an upload that is not complete."""
         await self._run(partial(contents.put_chunk, row, position, data))
@@ -233,7 +232,25 @@ async def _work(
     return await work(connection)
 
 
-async def _commit(connection: Connection) -> None:
+async def settle(connection: Connection) -> None:
+    """Returns when all that can be read by now lasts.
+
+    It commits something that changes nothing, and yet must be on the standby. It needs
+    no turn, which a commit that waits for the standby may still have.
+
+    Raises:
+        UnavailableError: that is not known. The connection is closed then.
+    """
+    try:
+        async with translating():
+            await completed(QUERIES.begin_confirming(connection))
+            await completed(_commit(connection, _SETTLE_SECONDS))
+    except BaseException:
+        connection.terminate()
+        raise
+
+
+async def _commit(connection: Connection, patience: float) -> None:
     """Commits.
 
     The server commits with a warning, and so without a standby, when somebody tells it
@@ -247,7 +264,7 @@ async def _commit(connection: Connection) -> None:
     connection.add_log_listener(said)
     task = asyncio.ensure_future(connection.execute("COMMIT"))
     # No cancelling when it takes too long: that would tell the server just this.
-    await asyncio.wait([task], timeout=PATIENCE_SECONDS)
+    await asyncio.wait([task], timeout=patience)
     if not task.done():
         connection.terminate()
     done = await task

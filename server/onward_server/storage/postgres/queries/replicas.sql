@@ -11,9 +11,10 @@
 BEGIN ISOLATION LEVEL READ COMMITTED;
 SELECT pg_advisory_xact_lock(1330534212, 0);
 
--- name: confirm()$
--- Writes into the server's log only, so that the commit waits for the standby.
-SELECT pg_logical_emit_message(true, 'onward', '')::text;
+-- name: begin_confirming#
+-- Begins a transaction that writes into the server's log, and nothing else.
+BEGIN;
+SELECT pg_logical_emit_message(true, 'onward', '');
 
 -- name: take_place(number)$
 -- Takes a place, unless somebody has it.
