@@ -29,7 +29,7 @@ from onward_server.exchange.policy_files import (
     read_policy_files,
 )
 from onward_server.exchange.witnessed_log import WitnessedLog
-from onward_server.storage.contract import CosignatureRow, Store
+from onward_server.storage.contract import CosignatureRow, Standing, Store
 from onward_server.storage.sqlite import open_sqlite
 from tests.exchange.test_publishing import verify
 from tests.support.world import HOTLINE, STATE_POLICE, World
@@ -221,6 +221,29 @@ async def test_what_was_told_wakes_those_whom_it_concerns_and_nobody_else(
         for _ in range(3):
             await second.ledger.follow()
         assert not await nobody.wait(0.01)
+
+
+async def test_what_is_told_while_a_replica_looks_is_looked_at_too(
+    replicas: tuple[World, World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = replicas
+    store, looking, go_on = second.ledger._store, asyncio.Event(), asyncio.Event()
+    read = store.standing
+
+    async def standing() -> Standing:
+        found = await read()
+        looking.set()
+        await go_on.wait()
+        return found
+
+    monkeypatch.setattr(store, "standing", standing, raising=False)
+    with second.ledger.hub.subscribe(STATE_POLICE) as ear:
+        await first.publishing.publish(first.caller(HOTLINE), first.referral())
+        await looking.wait()
+        await first.publishing.publish(first.caller(HOTLINE), first.referral())
+        go_on.set()
+        while second.ledger.head() != first.ledger.head():
+            assert await ear.wait(5)
 
 
 async def test_a_policy_applied_at_one_is_in_force_at_the_other(

@@ -399,12 +399,14 @@ class Ledger:
         jobs = [item for item in work if isinstance(item, _Job)]
         tasks = [item for item in work if isinstance(item, _Task)]
         looks = [item for item in work if isinstance(item, _Look)]
+        heard: set[str] = set()
+        if looks:  # what is heard from here on needs another look
+            heard, self._rumours = self._rumours, heard
         try:
             if self._unsure or (looks and not jobs):
                 await self._look()
             if jobs or tasks:
                 await self._commit(jobs, tasks)
-            self._spread(looks)
         except StateError as error:  # the database's state: nothing to a caller
             _log.error("ledger.cannot_go_on", why=error.message)
             self._fail(work, _cannot_write())
@@ -413,6 +415,10 @@ class Ledger:
         except Exception:  # noqa: BLE001 - every caller must get an answer
             _log.exception("ledger.commit_failed", changes=len(work))
             self._fail(work, _cannot_write())
+        else:
+            self._spread(looks, heard)
+            return
+        self._rumours |= heard
 
     async def _look(self) -> None:
         """Catches up between commits."""
@@ -423,14 +429,13 @@ class Ledger:
         if moved and unsure:
             self.hub.wake_all()
 
-    def _spread(self, looks: Sequence[_Look]) -> None:
+    def _spread(self, looks: Sequence[_Look], heard: Collection[str]) -> None:
         """After catching up: wakes whom the commits of others concern."""
-        if not looks:
-            return
-        rumours, self._rumours = self._rumours, set()
-        if _ANYBODY in rumours:
+        if heard:
+            self._unheard = False
+        if _ANYBODY in heard:
             self.hub.wake_all()
-        self.hub.wake(rumours)
+        self.hub.wake(heard)
         for look in looks:
             _resolve(look.result, None)
 
@@ -587,7 +592,7 @@ class Ledger:
             self.in_force = await read_policy(self._store, self.in_force)
         if moved and head is not None:
             self._move_on(tree, head)
-            self._unheard = not self._rumours
+            self._unheard = True
         self._unsure = False
         return moved
 
