@@ -134,9 +134,7 @@ async def test_what_is_not_done_is_warned_of_and_breached_once_in_every_class(
     name, aim, latest, deliver, acknowledge, outcome = row
     urgency = V.Urgency.ValueType(V.Urgency.Value(f"URGENCY_{name}"))
     await world.register(urgency=urgency)
-    referral = await publish(
-        world, urgency=urgency, basis=V.DISCLOSURE_BASIS_IMMINENT_DANGER
-    )
+    referral = await publish(world, urgency=urgency)
     moments = sorted({aim / 2, latest, deliver / 2, deliver})
     said: list[tuple[str, str]] = []
     for moment in moments:
@@ -310,7 +308,10 @@ async def answered(world: World) -> None:
 async def passed_on(world: World) -> None:
     await world.register()
     referral = await publish(world, intake_numbers=[1])
-    await world.erasing.by_publisher(world.caller(HOTLINE), referral.id)
+    await receive(world, referral)
+    signed = (await world.store.chain(referral.id))[0].jws
+    retraction = {"reason": V.RETRACTION_REASON_SENT_IN_ERROR}
+    await world.answer(HOTLINE, signed, referral.id, retraction=retraction)
 
 
 async def withheld(world: World) -> None:
