@@ -8,11 +8,13 @@ recorded and never subtracted.
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
@@ -272,11 +274,10 @@ def _of_delivery(
 
 def _timestamp(at: datetime) -> Timestamp:
     """Returns a time as protobuf has it."""
-    message = Timestamp()
-    message.FromDatetime(at)
-    return message
+    return Timestamp(seconds=math.floor(at.timestamp()), nanos=at.microsecond * 1000)
 
 
+@lru_cache(maxsize=256)  # the table has few
 def _duration(span: timedelta) -> Duration:
     """Returns a length of time as protobuf has it."""
     message = Duration()

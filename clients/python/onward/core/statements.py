@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
-from uuid import UUID
 
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
@@ -175,7 +174,8 @@ def new_statement_id(unix_ms: int, random: bytes) -> str:
         raise MalformedError("a UUIDv7 takes 48 bits of time and 10 random bytes")
     bits = int.from_bytes(random, "big")
     high, low = bits >> 62 & 0xFFF, bits & (1 << 62) - 1
-    return str(UUID(int=unix_ms << 80 | 7 << 76 | high << 64 | 2 << 62 | low))
+    text = f"{unix_ms << 80 | 7 << 76 | high << 64 | 2 << 62 | low:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def _parse_message(payload: bytes) -> statement_pb2.Statement:

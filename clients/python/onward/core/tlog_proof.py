@@ -16,6 +16,7 @@ from elsewhere.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Self
 
 from onward.core.encoding import (
@@ -34,6 +35,9 @@ MAX_BYTES: Final = 64 * 1024
 
 MAX_PATH: Final = 63
 """Hashes of a proof: the height of the largest tree."""
+
+# Proofs of neighbours share nearly all hashes.
+_line: Final = lru_cache(maxsize=1024)(encode_base64)
 
 _HEADER: Final = "c2sp.org/tlog-proof@v1"
 _EXTRA: Final = "extra "
@@ -101,7 +105,7 @@ class TlogProof:
     def format(self) -> str:
         """Return the proof as text."""
         extra = [] if self.extra is None else [_EXTRA + encode_base64(self.extra)]
-        hashes = map(encode_base64, self.path)
+        hashes = map(_line, self.path)
         head = [_HEADER, *extra, f"{_INDEX}{self.index}", *hashes]
         return "\n".join([*head, "", self.checkpoint_note])
 

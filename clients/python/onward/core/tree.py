@@ -238,9 +238,10 @@ class Tree:
 
     def _node(self, height: int, index: int) -> bytes:
         """Return a complete node: ``index`` counts the nodes of its height."""
-        level, row = divmod(height, TILE_HEIGHT)
-        tile, position = divmod(index, TILE_WIDTH >> row)
-        return self._tile((level, tile)).rows[row][position]
+        row = height % TILE_HEIGHT
+        above = TILE_HEIGHT - row
+        tile = self._tile((height // TILE_HEIGHT, index >> above))
+        return tile.rows[row][index & (1 << above) - 1]
 
     def _tile(self, tile: TileId) -> Tile:
         try:
