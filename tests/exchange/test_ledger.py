@@ -16,6 +16,7 @@ from onward.core.statements import statement_digest
 from onward.core.tlog_policy import Policy
 from onward.core.tlog_proof import TlogProof
 from onward.v1 import statement_pb2, vocabulary_pb2
+from onward_server.exchange import ledger
 from onward_server.storage.contract import Writer
 from tests.exchange.test_publishing import verify
 from tests.support.world import (
@@ -131,25 +132,39 @@ async def test_a_suspension_holds_though_its_commit_was_reported_failed(
     assert not world.ledger.directory.entry(STATE_POLICE).active
 
 
-async def test_leases_of_a_stream_that_ended_while_nothing_was_written_end_too(
-    world: World, failing: FailingStore
+async def lease(world: World, holder: str) -> int:
+    """Leases what waits for the state police; returns how many deliveries."""
+    now = world.clock.ms
+    rows = await world.ledger.write(
+        lambda writer: writer.claim(STATE_POLICE, holder, 10, now, now + 60_000)
+    )
+    return len(rows)
+
+
+async def test_leases_are_ended_as_soon_as_something_can_be_written(
+    world: World, failing: FailingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    caller, now = world.caller(STATE_POLICE), world.clock.ms
+    monkeypatch.setattr(ledger, "_RELEASE_SECONDS", 0.0)
     await world.publishing.publish(world.caller(HOTLINE), world.referral())
-
-    async def lease(holder: str) -> int:
-        until = now + 60_000
-        rows = await world.ledger.write(
-            lambda writer: writer.claim(caller.name, holder, 10, now, until)
-        )
-        return len(rows)
-
-    assert (await lease("lost"), await lease("other")) == (1, 0)
+    assert [await lease(world, name) for name in ("lost", "other")] == [1, 0]
     failing.fail = "not persisted"
     world.ledger.release("lost")
-    with pytest.raises(UnavailableError):
-        await lease("other")  # by the same commit
-    assert await lease("other") == 1
+    async with asyncio.timeout(10):
+        with pytest.raises(UnavailableError):
+            await lease(world, "other")  # by the same commit
+        while not await lease(world, "other"):
+            pass
+
+
+async def test_leases_that_a_stream_still_waited_for_are_ended_with_it(
+    world: World,
+) -> None:
+    await world.publishing.publish(world.caller(HOTLINE), world.referral())
+    leasing = asyncio.create_task(lease(world, "lost"))
+    await asyncio.sleep(0)  # it has its place in the queue
+    world.ledger.release("lost")
+    assert await leasing == 1
+    assert await lease(world, "other") == 1
 
 
 async def test_all_checkpoints_ever_signed_are_consistent(world: World) -> None:

@@ -39,6 +39,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import structlog
@@ -85,6 +86,9 @@ MAX_QUEUE = 8192
 
 _ANYBODY = ""
 """Stands for all members, where it is not known whom a commit concerns."""
+
+_RELEASE_SECONDS = 1.0
+"""After which a release of leases that failed is tried again."""
 
 _RECENT_ENTRIES = 2048
 _SEEN_CACHE = 16384
@@ -191,7 +195,6 @@ class Ledger:
         self._unheard = False
         self._rumours: set[str] = set()
         self._stopping = False
-        self._ended: set[str] = set()
         self._recent: OrderedDict[int, Committed] = OrderedDict()
         self._signed: OrderedDict[int, CheckpointRow] = OrderedDict()
         self._writer_task: asyncio.Task[None] | None = None
@@ -254,13 +257,23 @@ class Ledger:
         return await result
 
     def release(self, holder: str) -> None:
-        """Ends all leases of a stream, by the next commit; nobody waits for it.
+        """Ends all leases of a stream; nobody waits for it.
 
-        While nothing can be committed they last, at the longest until they lapse.
+        It takes its turn behind what the stream has asked for, and is tried again for
+        as long as nothing can be committed.
         """
-        self._ended.add(holder)
-        with suppress(OnwardError):
-            self._put(_Task(_nothing, _unawaited()))
+        result = _unawaited()
+        result.add_done_callback(partial(self._released, holder))
+        try:
+            self._put(_Task(lambda writer: writer.release(holder), result))
+        except OnwardError as error:
+            result.set_exception(error)
+
+    def _released(self, holder: str, done: asyncio.Future[None]) -> None:
+        """Has the leases of a stream ended later when they could not be now."""
+        if done.exception() and not self._stopping:
+            loop = asyncio.get_running_loop()
+            loop.call_later(_RELEASE_SECONDS, self.release, holder)
 
     async def release_lost(self) -> None:
         """Ends the leases of streams whose process is gone: a turn."""
@@ -443,11 +456,8 @@ class Ledger:
         """Plans, writes and commits one group, and answers it."""
         view, tree = None, self._tree
         done: list[tuple[_Task[Any], object]] = []
-        ended = tuple(self._ended)
         try:
             async with self._store.writing() as writer:
-                for holder in ended:
-                    await writer.release(holder)
                 for task in tasks:
                     done.append((task, await task.work(writer)))  # noqa: PERF401
                 if jobs:
@@ -459,7 +469,6 @@ class Ledger:
         except Exception:
             if not await self._committed_after_all(view):
                 raise
-        self._ended.difference_update(ended)
         for task, result in done:
             _resolve(task.result, result)
         if view is not None:
@@ -639,10 +648,6 @@ def _concerned(view: View) -> set[str]:
     }
     watchers = {member for member, _, _ in batch.feed}
     return recipients | watchers | set(batch.members)
-
-
-async def _nothing(_writer: Writer) -> None:
-    """Has a commit made, for what each commit does."""
 
 
 def _unawaited() -> asyncio.Future[Any]:
