@@ -285,6 +285,9 @@ class App:
         """
         basis = self._basis
         await basis.store.join(facts(basis.config, basis.material))
+        if is_server(basis.config):
+            database, replica = describe(basis.config), basis.store.replica
+            _log.info("app.joined", database=database, replica=replica)
         await self.ledger.start()
         await check_in_force(self._basis.store, self._basis.material)
         await self._domain.witnessed.begin()
@@ -307,8 +310,6 @@ class App:
         _log.info(
             "app.started",
             exchange=self.ledger.exchange,
-            database=describe(self._basis.config),
-            replica=self._basis.store.replica,
             api_port=self.api_port,
             enrolment_port=self.enrolment_port,
             web_port=self.web_port,
