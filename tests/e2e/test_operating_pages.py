@@ -20,6 +20,7 @@ from typer.main import get_command
 
 from onward_server.cli import app
 from onward_server.config import Api
+from tests.support import postgres
 from tests.support.process import BIN, answers, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -156,6 +157,21 @@ def test_backing_up_and_restoring(host: Host) -> None:
         assert "problem" not in page
 
 
+def test_moving(host: Host) -> None:
+    host.set_up()
+    host.enrol()
+    url_file = host.folder / "database.url"
+    with postgres.running({"fsync": "on", "full_page_writes": "on"}) as server:
+        url_file.write_text(server.url())
+        url_file.chmod(0o600)
+        page = script("move-to-postgresql.md")
+        shown = host.run(page.replace("/etc/onward-database.url", str(url_file)))
+        assert "and all that goes with them, are moved" in shown
+        assert "problem" not in shown
+        host.run("onward members --home ./police")
+        host.run("sudo systemctl stop onward")
+
+
 def test_succeeding(host: Host) -> None:
     host.set_up()
     host.enrol()
@@ -226,7 +242,15 @@ def test_the_unit_runs_what_there_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["deploy.md", "backup.md", "restore.md", "enrol.md", "rotate-keys.md"]
+    "page",
+    [
+        "deploy.md",
+        "backup.md",
+        "restore.md",
+        "enrol.md",
+        "rotate-keys.md",
+        "postgresql.md",
+    ],
 )
 def test_commands_that_are_not_run_exist(page: str) -> None:
     root = get_command(app)
