@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from textwrap import fill
 from typing import Final
 from xml.etree import ElementTree as ET
 
@@ -55,6 +56,8 @@ NOT_TRIED: Final = """\
 - More than one machine. Processes, proxies and members share one, and so wait for each
   other; how long something took says little about other machines.
 """
+
+_WIDTH: Final = 92
 
 _MARKS: Final = {
     "": "held",
@@ -109,11 +112,12 @@ class Report:
     def _run(self) -> str:
         machine = self.machine
         versions = ", ".join(f"{n} {v}" for n, v in machine.versions.items())
-        return (
+        text = (
             f"This run: {machine.date}, revision {machine.revision}, {machine.cores} "
             f"cores of {machine.cpu}, {machine.system}, Python {machine.python}, "
-            f"{versions}; load at the start {machine.load_at_start}.\n"
+            f"{versions}; load at the start {machine.load_at_start}."
         )
+        return f"{fill(text, _WIDTH)}\n"
 
     def _summary(self) -> str:
         rows = (
@@ -166,13 +170,16 @@ def scenarios(results: Path) -> Iterator[Scenario]:
 
 def _section(one: Scenario) -> str:
     """Returns what the page says of a scenario."""
-    promised = "\n".join(f"- {text}" for text in one.promised)
+    promised = "\n".join(
+        fill(f"- {text}", _WIDTH, subsequent_indent="  ") for text in one.promised
+    )
+    done = fill(f"**Done.** {one.done}", _WIDTH)
     why = f": {one.why}" if one.why else ""
     seen = _table(
         ("seen", ""), ((name, _said(value)) for name, value in one.seen.items())
     )
     return (
-        f"## {one.title}\n\n**Promised.**\n\n{promised}\n\n**Done.** {one.done}\n\n"
+        f"## {one.title}\n\n**Promised.**\n\n{promised}\n\n{done}\n\n"
         f"**{one.verdict.capitalize()}**{why} (`{one.test}`, {one.seconds:.0f} s).\n\n"
         f"{seen if one.seen else ''}"
     )

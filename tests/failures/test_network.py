@@ -28,6 +28,7 @@ from tests.support.traffic import open_traffic
 
 CUTS = 15
 SWAPS = 10
+SECONDS_OF_A_LEASE = 60
 
 NOTICED = (
     "A connection that died without a word is noticed, by the SDK before a call gives "
@@ -76,6 +77,7 @@ async def test_cut(exchange: ExchangeProcess, proxy: Proxy, seen: Seen) -> None:
     seen["connections that were cut"] = proxy.cuts
     seen |= await reckon(exchange, traffic)
     assert proxy.cuts >= CUTS
+    assert traffic.settling < SECONDS_OF_A_LEASE / 2
 
 
 @pytest.mark.failures

@@ -57,6 +57,9 @@ async def reckon(exchange: ExchangeProcess, *traffics: Traffic) -> Seen:
         "doubled": len(twice),
         "delivered and confirmed": len(stored),
         "handed over again": sum(kind["handover"] - 1 for kind in kinds.values()),
+        "after the end all delivered within, s": round(
+            max(one.settling for one in traffics), 2
+        ),
         "receipts that hold in the final log": len(told),
         "entries of the final log, all sound": len(digests),
         "breaches logged": sum(kind["breach"] for kind in kinds.values()),

@@ -63,6 +63,7 @@ class Traffic:
         unanswered: what had no answer when publishing ended.
         known: how many of these the exchange had accepted all the same.
         waits: seconds from the first try of each referral to its answer.
+        settling: seconds from the end of publishing until all was settled.
         journeys: seconds from there until it was confirmed, by referral id.
     """
 
@@ -81,6 +82,7 @@ class Traffic:
     unanswered: int = 0
     known: int = 0
     waits: list[float] = field(default_factory=list)
+    settling: float = 0.0
     journeys: dict[str, float] = field(default_factory=dict)
     _begun: dict[str, float] = field(default_factory=dict)
     _publishing: list[asyncio.Task[None]] = field(default_factory=list)
@@ -132,7 +134,9 @@ class Traffic:
         """Ends publishing, and receiving once all is settled."""
         for task in self._publishing:
             task.cancel()
+        begun = time.monotonic()
         await self.settled()
+        self.settling = time.monotonic() - begun
         for task in self._receiving:
             task.cancel()
 
