@@ -167,6 +167,7 @@ def test_moving(host: Host) -> None:
         page = script("move-to-postgresql.md")
         shown = host.run(page.replace("/etc/onward-database.url", str(url_file)))
         assert "and all that goes with them, are moved" in shown
+        assert "nobody erases there any more" in shown
         assert "problem" not in shown
         host.run("onward members --home ./police")
         host.run("sudo systemctl stop onward")

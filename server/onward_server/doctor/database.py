@@ -42,6 +42,13 @@ async def check_database(config: Config, _: Clock) -> AsyncIterator[Finding]:
     for finding in find(found, url):
         yield finding
     yield fine("replicas", f"{len(found.replicas)} on this database at present")
+    if config.storage.database_file.exists():
+        yield warning(
+            "old database",
+            f"{config.storage.database_file} is still there, and has the contents of "
+            "before the move, which nobody erases there any more",
+            "delete it, and its backups, once the server has a backup",
+        )
 
 
 def find(found: Inspected, url: str) -> Iterator[Finding]:
