@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
 
+import asyncpg
 import pytest
 
 from onward.core.errors import MalformedError, Reason, UnavailableError
+from onward_server.exchange.authority import CertificateAuthority
 from onward_server.storage.contract import Batch, Needs
 from onward_server.storage.postgres import (
     PostgresStore,
@@ -65,6 +72,28 @@ async def end_sessions(store: PostgresStore) -> None:
         "WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
     await connection.close()
+
+
+def authority() -> CertificateAuthority:
+    return CertificateAuthority.create("other.example", datetime.now(UTC))
+
+
+async def encrypt(server: postgres.PostgresServer) -> None:
+    """Has a server show a certificate that only it knows."""
+    own = authority()
+    owner = server.data.stat()
+    for name, pem in (
+        ("server.crt", own.certificate_pem.encode()),
+        ("server.key", own.key_pem()),
+    ):
+        (server.data / name).write_bytes(pem)
+        (server.data / name).chmod(0o600)
+        os.chown(server.data / name, owner.st_uid, owner.st_gid)
+    try:
+        await server.execute("ALTER SYSTEM SET ssl = on")
+    except asyncpg.PostgresError:
+        pytest.skip("PostgreSQL was built without TLS")
+    await server.execute("SELECT pg_reload_conf()")
 
 
 async def test_connection_lost_in_a_transaction_undoes_it(
@@ -266,6 +295,40 @@ async def test_url_that_is_none(url: str) -> None:
     with pytest.raises(MalformedError, match="URL") as caught:
         await open_postgres(url)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://{role}@127.0.0.1:{mute},127.0.0.1:{port}/postgres",
+        "postgresql://{role}@/postgres?host=127.0.0.1,127.0.0.1&port={mute},{port}",
+    ],
+)
+async def test_host_that_is_gone_without_a_word_is_passed_over(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_CONNECT_SECONDS", 0.5)
+    with closing(socket.create_server(("127.0.0.1", 0))) as mute:
+        port = mute.getsockname()[1]
+        with postgres.running(tcp=True) as server:
+            store = await open_postgres(
+                url.format(role=postgres.ROLE, mute=port, port=server.port)
+            )
+            assert await store.head() is None
+            await store.close()
+
+
+async def test_certificate_that_is_not_trusted_is_no_malformed_url(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "root.pem").write_text(authority().certificate_pem)
+    with postgres.running(tcp=True) as server:
+        await encrypt(server)
+        with pytest.raises(UnavailableError, match="certificate"):
+            await open_postgres(
+                f"postgresql://{postgres.ROLE}@localhost:{server.port}/postgres"
+                f"?sslmode=verify-full&sslrootcert={tmp_path / 'root.pem'}"
+            )
 
 
 async def test_backups_are_the_servers_own(store: PostgresStore) -> None:

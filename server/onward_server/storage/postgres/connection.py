@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Literal, TypeAlias, TypeVar
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
@@ -32,6 +34,7 @@ _ANSWER_SECONDS = PATIENCE_SECONDS + 2
 """After this the server is not there any more: it would have given up itself."""
 
 _CONNECT_SECONDS = 5.0
+"""How long each host may take; one that is gone does not take the next one's time."""
 
 _CACHED_STATEMENTS = 256
 """More than there are queries, so that each is prepared once per connection."""
@@ -94,6 +97,13 @@ _ROLES: Mapping[str, Sequence[str]] = {
 }
 
 
+_NEXT_HOST = (
+    OSError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TargetServerAttributeNotMatched,
+)
+"""After these another host may be the primary."""
+
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 """A connection; each is used by one task at a time."""
 
@@ -110,7 +120,8 @@ async def connect(url: str, role: Literal["writer", "reader", "place"]) -> Conne
     async with translating("cannot open the database"):
         connection = await _connect(url)
         try:
-            await connection.execute(";".join(_ROLES[role]))
+            roles = ";".join(_ROLES[role])
+            await connection.execute(roles, timeout=_CONNECT_SECONDS)
         except BaseException:
             connection.terminate()
             raise
@@ -118,20 +129,62 @@ async def connect(url: str, role: Literal["writer", "reader", "place"]) -> Conne
 
 
 async def _connect(url: str) -> Connection:
-    """Connects, with no role yet."""
+    """Connects, with no role yet: to the first host that is the primary.
+
+    asyncpg would go through the hosts itself, but has one patience for all of them.
+    """
+    failed: Exception | None = None
     try:
-        connection: Connection = await asyncpg.connect(
-            url,
-            timeout=_CONNECT_SECONDS,
-            statement_cache_size=_CACHED_STATEMENTS,
-            max_cached_statement_lifetime=0,
-            server_settings=_SETTINGS,
-            target_session_attrs=SessionAttribute.primary,
-        )
-    except ValueError:
+        for one in each_host(url):
+            try:
+                return await _connect_to(one)
+            except _NEXT_HOST as error:
+                failed = failed or error
+    except ValueError as error:
+        if isinstance(error, OSError):  # as a certificate that is not trusted
+            raise
         # Its text may quote the URL, and so a password.
         raise _malformed() from None
+    raise failed or _malformed()
+
+
+async def _connect_to(url: str) -> Connection:
+    """Connects to a host, if it is the primary."""
+    connection: Connection = await asyncpg.connect(
+        url,
+        timeout=_CONNECT_SECONDS,
+        statement_cache_size=_CACHED_STATEMENTS,
+        max_cached_statement_lifetime=0,
+        server_settings=_SETTINGS,
+        target_session_attrs=SessionAttribute.primary,
+    )
     return connection
+
+
+def each_host(url: str) -> list[str]:
+    """Returns a URL for each host that a URL names, in order.
+
+    Raises:
+        ValueError: the URL is none.
+    """
+    parts = urlsplit(url)
+    role, at, hosts = parts.netloc.rpartition("@")
+    if hosts:
+        return [
+            parts._replace(netloc=f"{role}{at}{host}").geturl()
+            for host in hosts.split(",")
+        ]
+    query = dict(parse_qsl(parts.query))
+    names, ports = query.get("host", "").split(","), query.get("port", "").split(",")
+    if len(names) == 1:
+        return [url]
+    if len(ports) == 1:
+        ports *= len(names)
+    base = url.partition("?")[0]
+    return [
+        f"{base}?{urlencode({**query, 'host': host, 'port': port})}"
+        for host, port in zip(names, ports, strict=True)
+    ]
 
 
 def _malformed() -> MalformedError:
@@ -169,6 +222,8 @@ def _cause(error: Exception) -> str | None:
         return "no server that its URL names is the primary"
     if isinstance(error, TimeoutError):
         return "it did not answer in time"
+    if isinstance(error, ssl.SSLError):
+        return "its certificate, or how it speaks TLS, is not accepted"
     if isinstance(error, OSError):
         return "it cannot be reached"
     # asyncpg's own: the server said something unexpected, or the connection is gone, or
