@@ -28,7 +28,12 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from onward.core.errors import Reason, StateError, UnavailableError
+from onward.core.errors import (
+    MalformedError,
+    Reason,
+    StateError,
+    UnavailableError,
+)
 from onward.core.notes import Vkey
 from onward_server.config import Config
 from onward_server.exchange.clock import Entropy
@@ -75,11 +80,14 @@ async def move(config: Config, url: str, entropy: Entropy, phase: Phase) -> Move
         phase: shows how far it is.
 
     Raises:
+        MalformedError: there is no source.
         StateError: the source is damaged, older than its log, retired, or was moved to
             another database; or the target holds something else. Nothing is changed.
         UnavailableError: the exchange runs, or a database cannot be used.
     """
     source = config.storage.database_file
+    if not source.exists():
+        raise MalformedError(f"there is no {source} that could be moved")
     async with open_target(url) as target:
         done = await asyncio.to_thread(moved_by, str(source))
         if not done:
@@ -113,6 +121,7 @@ async def _bring(
             contents = await asyncio.to_thread(source.stored_contents)
             await _check_source(config, vkey, store, contents, phase)
             await migrate_postgres(url)
+            await target.check_free(vkey.format())  # still, after all this time
             name = await target.begin(vkey.format(), name)
             await _Copying(source, target, phase).run()
         await _check_copy(url, vkey, name, contents, phase)
