@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from onward._channel import Caller, open_channel
+from onward._channel import Caller, _target, open_channel
 from onward._errors import error_of_call, error_of_item
 from onward.client import Client
 from onward.core.errors import (
@@ -382,3 +382,25 @@ async def test_a_stranger_gets_nowhere_without_a_certificate(tmp_path: Path) -> 
                     LogServiceStub(channel).GetCheckpoint,
                     log_pb2.GetCheckpointRequest(),
                 )
+
+
+@pytest.mark.parametrize(
+    ("address", "target"),
+    [
+        ("exchange.example:7443", "exchange.example:7443"),
+        ("10.0.0.1:7443", "10.0.0.1:7443"),
+        ("10.0.0.1:7443,10.0.0.2:7444", "ipv4:10.0.0.1:7443,10.0.0.2:7444"),
+        ("[::1]:7443,[fe80::2]:7444", "ipv6:[::1]:7443,[fe80::2]:7444"),
+    ],
+)
+def test_several_addresses_are_tried_in_turn(address: str, target: str) -> None:
+    assert _target(address) == target
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["a.example:7443,b.example:7443", "10.0.0.1:7443,[::1]:7443", "10.0.0.1:7443,"],
+)
+def test_several_addresses_that_grpc_cannot_take_are_refused(address: str) -> None:
+    with pytest.raises(MalformedError, match="IP addresses of one version"):
+        _target(address)

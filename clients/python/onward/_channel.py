@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final, TypeVar
 
 import grpc
@@ -19,7 +20,13 @@ import grpc
 from onward._clock import Entropy
 from onward._errors import error_of_call
 from onward._tracing import active_traceparent
-from onward.core.errors import OnwardError, QuotaError, Reason, UnavailableError
+from onward.core.errors import (
+    MalformedError,
+    OnwardError,
+    QuotaError,
+    Reason,
+    UnavailableError,
+)
 
 _logger = logging.getLogger("onward")
 
@@ -68,6 +75,9 @@ def open_channel(
         root_certificates: whom to trust for having issued it, PEM.
         private_key: ours, PEM; None to stay anonymous.
         certificate_chain: our certificate and its issuers, PEM.
+
+    Raises:
+        MalformedError: several addresses are not all of IPv4, or all of IPv6.
     """
     credentials = grpc.ssl_channel_credentials(
         root_certificates, private_key, certificate_chain
@@ -81,7 +91,16 @@ def _target(address: str) -> str:
     """Returns what gRPC calls an address; only lists need a scheme."""
     if "," not in address:
         return address
-    return f"{'ipv6' if address.startswith('[') else 'ipv4'}:{address}"
+    hosts = (part.rpartition(":")[0].strip("[]") for part in address.split(","))
+    try:
+        (version,) = {ip_address(host).version for host in hosts}
+    except ValueError:
+        raise MalformedError(
+            f"{address}: several addresses must be IP addresses of one version, each "
+            "with its port; a DNS name can have several addresses too",
+            field="address",
+        ) from None
+    return f"ipv{version}:{address}"
 
 
 @dataclass(frozen=True, slots=True)
