@@ -10,6 +10,7 @@ import pytest
 from onward.core.errors import StateError, UnavailableError
 from onward_server.storage.contract import Batch, Needs
 from onward_server.storage.postgres import PostgresStore, open_postgres, place
+from onward_server.storage.postgres.queries import QUERIES
 from tests.storage.scribe import HOTLINE, OHIO, Scribe
 from tests.support import postgres
 
@@ -70,6 +71,41 @@ async def lose_place(store: PostgresStore) -> None:
                 int(store.replica),
             )
         )
+
+
+async def leave(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has a store lose its place, and not get it back by itself."""
+    monkeypatch.setattr(store._place, "_url", "postgresql://onward@/none?host=/nowhere")
+    await lose_place(store)
+
+    async def is_gone() -> bool:
+        return not await has_place(store, store.replica)
+
+    await postgres.until(is_gone)
+
+
+async def has_place(store: PostgresStore, replica: str) -> bool:
+    """Whether somebody is among those that work on the database."""
+    return replica in (await store._readers.run(QUERIES.living) or ())
+
+
+async def in_vain(store: PostgresStore) -> bool:
+    """Whether a store cannot write at present."""
+    try:
+        async with store.writing() as writer:
+            await writer.load(Needs())
+    except UnavailableError:
+        return True
+    return False
+
+
+async def is_refused(store: PostgresStore) -> bool:
+    """Whether a store writes no more, since others go by something else."""
+    try:
+        async with store.writing():
+            return False
+    except StateError as error:
+        return "another log key" in error.message
 
 
 async def joins(store: PostgresStore, facts: dict[str, str]) -> bool:
@@ -250,15 +286,80 @@ async def test_who_came_back_too_late_writes_no_more(
     changed = FACTS | {"log key": "other+2"}
     await postgres.until(lambda: joins(two, changed))
     monkeypatch.setattr(one._place, "_url", one._url)
+    await postgres.until(lambda: is_refused(one))
 
-    async def is_refused() -> bool:
-        try:
-            async with one.writing():
-                return False
-        except StateError as error:
-            return "another log key" in error.message
 
-    await postgres.until(is_refused)
+async def test_who_could_not_join_again_at_once_is_refused_later(
+    impatient: None,
+    monkeypatch: pytest.MonkeyPatch,
+    one: PostgresStore,
+    two: PostgresStore,
+) -> None:
+    await one.join(FACTS)
+    await leave(one, monkeypatch)
+    await postgres.until(lambda: joins(two, FACTS | {"log key": "other+2"}))
+    writer = await one._connected()
+    await writer.execute("SET lock_timeout = '10ms'")
+    async with two.writing() as busy:
+        await busy.load(Needs())
+        monkeypatch.setattr(one._place, "_url", one._url)
+        await postgres.until(lambda: has_place(two, one.replica))
+        await postgres.until(lambda: in_vain(one))
+    await postgres.until(lambda: is_refused(one))
+
+
+async def test_who_was_away_writes_only_after_joining_again(
+    impatient: None,
+    monkeypatch: pytest.MonkeyPatch,
+    one: PostgresStore,
+    two: PostgresStore,
+) -> None:
+    await one.join(FACTS)
+    await leave(one, monkeypatch)
+    await two.join(FACTS)
+    assert await in_vain(one)
+    monkeypatch.setattr(one._place, "_url", one._url)
+
+    async def writes() -> bool:
+        return not await in_vain(one)
+
+    await postgres.until(writes)
+
+
+async def test_who_was_away_while_another_worked_alone_writes_no_more(
+    impatient: None,
+    monkeypatch: pytest.MonkeyPatch,
+    one: PostgresStore,
+    two: PostgresStore,
+) -> None:
+    await one.join(FACTS)
+    await leave(one, monkeypatch)
+    await two.join(FACTS | {"log key": "alone"})
+    await two.close()
+    monkeypatch.setattr(one._place, "_url", one._url)
+    await postgres.until(lambda: is_refused(one))
+
+
+async def test_who_is_of_another_release_does_not_join(one: PostgresStore) -> None:
+    await one._readers.run(
+        lambda reader: reader.execute(
+            "SET default_transaction_read_only = off;"
+            "UPDATE schema_version SET version = version + 1"
+        )
+    )
+    with pytest.raises(UnavailableError, match="or a newer one"):
+        await one.join(FACTS)
+
+
+async def test_who_hangs_gives_its_leads_away(
+    one: PostgresStore, two: PostgresStore
+) -> None:
+    assert await one.leads("alarms")
+    held = one._place._connection
+    assert held is not None
+    assert await held.fetchval("SHOW idle_session_timeout") == "15s"
+    await held.execute("SET idle_session_timeout = '10ms'")
+    await postgres.until(lambda: two.leads("alarms"))
 
 
 async def test_tools_read_beside_running_exchanges(

@@ -33,6 +33,9 @@ _SCHEMES = ("postgresql://", "postgres://")
 _ANSWER_SECONDS = PATIENCE_SECONDS + 2
 """After this the server is not there any more: it would have given up itself."""
 
+_SILENCE_SECONDS = 15.0
+"""How long a process may say nothing, and still be one of those that run."""
+
 _CONNECT_SECONDS = 5.0
 """How long each host may take; one that is gone does not take the next one's time."""
 
@@ -93,7 +96,8 @@ _ROLES: Mapping[str, Sequence[str]] = {
         f"SET idle_in_transaction_session_timeout = '{PATIENCE_SECONDS}s'",
     ),
     "reader": ("SET default_transaction_read_only = on",),
-    "place": ("SELECT 1",),
+    # A process that hangs gives its place and its leads back, though its machine lives.
+    "place": (f"SET idle_session_timeout = '{_SILENCE_SECONDS}s'",),
 }
 
 

@@ -60,6 +60,7 @@ async def migrate(connection: Connection, folder: Path = MIGRATIONS) -> tuple[in
         await _check_alone(connection, version)
         for file in latest[version:] if version else [HERE / "schema.sql"]:
             await connection.execute(file.read_text())
+        await QUERIES.forget_replicas(connection)
         await QUERIES.set_version(connection, version=len(latest))
     return version, len(latest)
 

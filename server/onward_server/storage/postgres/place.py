@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from hashlib import sha256
 
-from onward.core.errors import UnavailableError
+from onward.core.errors import OnwardError
 from onward_server.storage.faults import unavailable
 from onward_server.storage.postgres.connection import (
     FAILURES,
@@ -71,7 +71,7 @@ class Place:
         """
         connection = await connect(self._url, "place")
         try:
-            async with translating():
+            async with translating(), asyncio.timeout(_ANSWER_SECONDS):
                 free = await QUERIES.take_place(connection, number=self._number)
                 await connection.add_listener(_CHANNEL, self._hear)
             _check_free(free)
@@ -94,16 +94,23 @@ class Place:
             return chore in self._leads
 
     async def keep(self, retaken: Callable[[], Awaitable[None]]) -> None:
-        """Keeps the place for ever; after it was lost and taken again, says so."""
+        """Keeps the place for ever; after it was lost and taken again, says so.
+
+        Args:
+            retaken: is called until it succeeds.
+        """
+        settled = True
         while True:
             await asyncio.sleep(_BEAT_SECONDS)
-            with suppress(*FAILURES, UnavailableError):
-                if await self._beats():
-                    continue
-                async with self._turn:
-                    await self.take()
-                await retaken()
-                self._tell(())
+            with suppress(*FAILURES, OnwardError):
+                if not await self._beats():
+                    settled = False
+                    async with self._turn:
+                        await self.take()
+                if not settled:
+                    await retaken()
+                    settled = True
+                    self._tell(())
 
     async def close(self) -> None:
         """Gives the place up."""

@@ -116,9 +116,7 @@ class PostgresStore(PostgresReader):
         Raises:
             StateError: one that runs differs; says in what.
         """
-        async with self.writing() as writer:
-            for other in await writer.join(dict(facts)):
-                _check_same(facts, other)
+        await self._join(facts)
         self._facts = facts
 
     def listen(self, heard: Callable[[Collection[str]], None]) -> None:
@@ -151,7 +149,8 @@ class PostgresStore(PostgresReader):
             if self._refused is not None:
                 raise self._refused
             await self._settle()
-            writer = PostgresWriter(await self._connected(), self.replica)
+            joined = self._facts is not None
+            writer = PostgresWriter(await self._connected(), self.replica, joined)
             try:
                 yield writer
                 await writer.commit()
@@ -211,12 +210,20 @@ class PostgresStore(PostgresReader):
         async with translating():
             await QUERIES.vacuum_secrets(await self._connected())
 
+    async def _join(self, facts: Mapping[str, str], *, again: bool = False) -> None:
+        async with self.writing() as writer:
+            for other in await writer.join(dict(facts), again=again):
+                _check_same(facts, other)
+
     async def _rejoin(self) -> None:
-        """Joins again, after the others may have believed this process to be gone."""
+        """Joins again, after the others may have believed this process to be gone.
+
+        Whoever joined meanwhile may have changed what it goes by, and be gone by now.
+        """
         self._readers.renew()
         if self._facts is not None:
             try:
-                await self.join(self._facts)
+                await self._join(self._facts, again=True)
             except StateError as error:
                 self._refused = error
 

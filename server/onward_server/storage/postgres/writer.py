@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -33,6 +33,7 @@ from onward_server.storage.postgres.connection import (
     completed,
     translating,
 )
+from onward_server.storage.postgres.migrations import check_present
 from onward_server.storage.postgres.queries import QUERIES
 from onward_server.storage.postgres.rows import make_row, make_rows, pack_rows
 
@@ -51,14 +52,25 @@ class PostgresWriter:
     The transaction begins with the first work, by waiting for this process's turn. All
     that it asks the server for is done to its end, also when the caller is cancelled.
 
+    Args:
+        connection: to the primary.
+        replica: the name of this process.
+        joined: whether it has joined, and so must still be among those that have.
+
     Attributes:
         erased: whether something was erased that must be cleaned up.
         doubtful: whether a commit was asked for, and was not promised to last.
     """
 
-    def __init__(self, connection: Connection, replica: str) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        replica: str,
+        joined: bool,  # noqa: FBT001 - a fact
+    ) -> None:
         self._connection = connection
         self._replica = replica
+        self._joined = joined
         self._begun = False
         self._failed = False
         self._size: int | None = None
@@ -97,8 +109,13 @@ class PostgresWriter:
             raise
 
     async def load(self, needs: Needs) -> Loaded:
-        """Returns the state of what is needed, this transaction's writes included."""
-        loaded = await self._run(partial(_load, needs))
+        """Returns the state of what is needed, this transaction's writes included.
+
+        Raises:
+            UnavailableError: also when somebody has joined while this process had no
+                place: until it has joined again, it may go by what does not hold now.
+        """
+        loaded = await self._run(partial(self._load, needs))
         self._size = loaded.head.size if loaded.head else 0
         return loaded
 
@@ -112,6 +129,15 @@ class PostgresWriter:
         """
         self.erased |= bool(batch.erase_contents)
         await self._run(partial(self._write, batch))
+
+    async def _load(self, needs: Needs, connection: Connection) -> Loaded:
+        found = await _find(needs, self._replica, connection)
+        if self._joined and not found["joined"]:
+            raise unavailable(
+                "this process was away from the database while another one joined; "
+                "retry the same call at that one, or later"
+            )
+        return _loaded(found)
 
     async def _write(self, batch: Batch, connection: Connection) -> None:
         # Whoever has the turn is alone, so a size that was read stays what it is.
@@ -169,18 +195,28 @@ class PostgresWriter:
         lost: int = await self._run(partial(QUERIES.release_lost, living=living))
         return lost
 
-    async def join(self, facts: dict[str, str]) -> list[dict[str, str]]:
+    async def join(
+        self, facts: dict[str, str], *, again: bool = False
+    ) -> list[dict[str, str]]:
         """Takes this process's place beside the others; returns what they joined with.
 
         Roll back if that is not what it should be.
+
+        Args:
+            facts: what must be the same.
+            again: whether it has joined before. Then all count who are listed: the last
+                one who joined is, whether it lives or not, and whoever was gone then is
+                not.
+
+        Raises:
+            UnavailableError: also when the schema is another release's by now.
         """
+        await self._run(check_present)
         living = await self._living()
-        others = await self._run(
-            partial(QUERIES.facts, living=living, replica=self._replica)
-        )
+        me = {"replica": self._replica, "living": living, "again": again}
+        others = await self._run(partial(QUERIES.facts, **me))
         mine = msgspec.json.encode(facts).decode()
-        join = partial(QUERIES.join, replica=self._replica, facts=mine, living=living)
-        await self._run(join)
+        await self._run(partial(QUERIES.join, facts=mine, **me))
         return [msgspec.json.decode(other) for (other,) in others]
 
     async def put_chunk(self, row: UploadRow, position: int, data: bytes) -> None:
@@ -276,11 +312,14 @@ async def _commit(connection: Connection, patience: float) -> None:
         )
 
 
-async def _load(needs: Needs, connection: Connection) -> Loaded:
+async def _find(
+    needs: Needs, replica: str, connection: Connection
+) -> Mapping[str, Any]:
     """Reads what is needed."""
     intakes, books = list(needs.intakes), list(needs.books)
-    found = await QUERIES.load(
+    found: Mapping[str, Any] = await QUERIES.load(
         connection,
+        replica=replica,
         referral_ids=needs.referrals,
         digests=needs.digests,
         token_ids=needs.tokens,
@@ -291,6 +330,11 @@ async def _load(needs: Needs, connection: Connection) -> Loaded:
         bookkeepers=[hotline for hotline, _ in books],
         codes=[code for _, code in books],
     )
+    return found
+
+
+def _loaded(found: Mapping[str, Any]) -> Loaded:
+    """Makes rows of what was read."""
     referrals = make_rows(ReferralRow, found["referrals"])
     deliveries = make_rows(DeliveryRow, found["deliveries"])
     statements = [_statement_key(*values) for values in found["statements"]]

@@ -30,15 +30,15 @@ SELECT array_agg(objid::text) FROM pg_locks
 WHERE locktype = 'advisory' AND granted AND objsubid = 2 AND classid = 1330534213
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
 
--- name: facts(living, replica)
--- What all others who have a place joined with.
+-- name: facts(living, replica, again)
+-- What all others who have a place, or all who are listed, joined with.
 SELECT facts FROM replicas
-WHERE replica = ANY(:living::text[]) AND replica <> :replica;
+WHERE (replica = ANY(:living::text[]) OR :again::boolean) AND replica <> :replica;
 
--- name: join(replica, facts, living)!
--- Joins, and forgets whoever has no place any more.
+-- name: join(replica, facts, living, again)!
+-- Joins; one that is new forgets whoever has no place any more.
 WITH forgotten AS (
-  DELETE FROM replicas WHERE replica <> ALL(:living::text[])
+  DELETE FROM replicas WHERE replica <> ALL(:living::text[]) AND NOT :again::boolean
 )
 INSERT INTO replicas (replica, facts, joined_ms)
 VALUES (:replica, :facts::jsonb, extract(epoch FROM clock_timestamp()) * 1000)
@@ -74,6 +74,10 @@ SELECT version FROM schema_version;
 -- name: is_moving()$
 -- Whether an exchange is being moved into the database.
 SELECT to_regclass('moving') IS NOT NULL;
+
+-- name: forget_replicas()!
+-- Forgets who has joined: nobody runs.
+DELETE FROM replicas;
 
 -- name: set_version(version)!
 -- Says which schema it has now.

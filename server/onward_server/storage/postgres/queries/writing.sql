@@ -5,9 +5,10 @@
 -- The size of the newest checkpoint.
 SELECT max(size) FROM checkpoints;
 
--- name: load(referral_ids, digests, token_ids, contents, hotlines, numbers, intakes_of, bookkeepers, codes)^
+-- name: load(replica, referral_ids, digests, token_ids, contents, hotlines, numbers, intakes_of, bookkeepers, codes)^
 -- All that a group commit must know, in one answer. Statements are without their JWS.
 SELECT
+  EXISTS (SELECT 1 FROM replicas WHERE replica = :replica) AS joined,
   (SELECT checkpoints FROM checkpoints ORDER BY size DESC LIMIT 1) AS head,
   ARRAY(
     SELECT referrals FROM referrals WHERE referral_id = ANY(:referral_ids::text[])
