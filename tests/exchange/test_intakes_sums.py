@@ -131,6 +131,14 @@ tips = st.builds(
     st.sampled_from([V.AGE_GROUP_ADULT, V.AGE_GROUP_13_17]),
     st.sampled_from(["US-OH", "US-NV"]),
 )
+sendings = st.builds(
+    PassOn,
+    st.frozensets(numbers, min_size=1, max_size=2),
+    st.lists(st.sampled_from(AGENCIES), min_size=1, max_size=2, unique=True).map(tuple),
+    st.sampled_from([{}, AT_WISH, MANDATED]),
+)
+"""More often than all else: what is received, taken back or repeated was sent first."""
+
 steps = st.one_of(
     tips,
     st.builds(
@@ -146,16 +154,9 @@ steps = st.one_of(
     ),
     st.builds(Hold, numbers),
     st.builds(Repeat, numbers, numbers),
-    st.builds(
-        PassOn,
-        st.frozensets(numbers, min_size=1, max_size=2),
-        st.lists(st.sampled_from(AGENCIES), min_size=1, max_size=2, unique=True).map(
-            tuple
-        ),
-        st.sampled_from([{}, AT_WISH, MANDATED]),
-    ),
+    *3 * (sendings,),
     st.builds(Receive, st.sampled_from(AGENCIES), st.booleans()),
-    st.just(Retract()),
+    *2 * (st.just(Retract()),),
     st.just(Erase()),
     st.builds(Wait, st.sampled_from([1, 2, 25])),
 )
@@ -458,7 +459,7 @@ def test_whatever_happens_the_sum_holds(tmp_path: Path) -> None:
         world = runner.run(opened())
 
         @settings(
-            max_examples=40,
+            max_examples=50,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
         )
