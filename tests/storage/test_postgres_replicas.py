@@ -341,12 +341,12 @@ async def test_who_was_away_while_another_worked_alone_writes_no_more(
 
 
 async def test_who_is_of_another_release_does_not_join(one: PostgresStore) -> None:
-    await one._readers.run(
-        lambda reader: reader.execute(
-            "SET default_transaction_read_only = off;"
-            "UPDATE schema_version SET version = version + 1"
+    async with one.writing() as writer:
+        await writer._run(
+            lambda connection: connection.execute(
+                "UPDATE schema_version SET version = version + 1"
+            )
         )
-    )
     with pytest.raises(UnavailableError, match="or a newer one"):
         await one.join(FACTS)
 
