@@ -19,9 +19,11 @@ from onward_server.storage.contract import (
     Needs,
     Topic,
 )
-from onward_server.storage.sqlite import SqliteStore, open_sqlite
+from onward_server.storage.sqlite import SqliteStore, migrate_sqlite, open_sqlite
+from onward_server.storage.sqlite.connection import HERE
 from onward_server.storage.sqlite.migrations import APPLICATION_ID, scripts
 from tests.storage.scribe import ACCEPTED, HOTLINE, OHIO, TEXAS, Scribe, digest_of
+from tests.storage.test_sqlite_files import schema_of
 
 LINEAGE = [
     ("parent", "", "US-OH", ("US-OH",)),
@@ -128,6 +130,25 @@ async def old(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     store = await open_sqlite(str(path))
     yield store
     await store.close()
+
+
+@pytest.mark.parametrize("version", range(1, len(scripts()) + 1))
+async def test_every_schema_becomes_the_present_one(
+    tmp_path: Path, version: int
+) -> None:
+    path = tmp_path / "exchange.sqlite"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for script in scripts()[:version]:
+            connection.executescript(script.read_text())
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {version}")
+    assert await migrate_sqlite(str(path)) == (version, len(scripts()))
+    with (
+        closing(sqlite3.connect(path)) as migrated,
+        closing(sqlite3.connect(":memory:")) as present,
+    ):
+        present.executescript((HERE / "schema.sql").read_text())
+        assert schema_of(migrated) == schema_of(present)
 
 
 async def test_referrals_are_seen_from_where_they_came(old: SqliteStore) -> None:
