@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
@@ -98,14 +100,26 @@ class Place:
             await store.close()
 
 
-@pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    """An exchange with something of everything, and an empty database."""
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exchange with something of everything, to be copied."""
+    folder = tmp_path_factory.mktemp("lived")
     key = Ed25519PrivateKey.from_private_bytes(SEED)
-    (tmp_path / "log.key").write_bytes(private_key_pem(key))
-    async with open_world(tmp_path, seed=SEED) as world:
-        await populate(world)
-        await live(world)
+    (folder / "log.key").write_bytes(private_key_pem(key))
+
+    async def live_once() -> None:
+        async with open_world(folder, seed=SEED) as world:
+            await populate(world)
+            await live(world)
+
+    asyncio.run(live_once())
+    return folder
+
+
+@pytest.fixture
+async def place(lived: Path, tmp_path: Path) -> AsyncIterator[Place]:
+    """A copy of it, and an empty database."""
+    shutil.copytree(lived, tmp_path, dirs_exist_ok=True)
     async with postgres.database(empty=True) as url:
         yield Place(tmp_path, url)
 
