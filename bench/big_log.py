@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from bench.exchange import SERVE
+from bench.exchange import seconds_to_start
 from bench.filling import fill_log
 from bench.processes import BIN
 from onward.core.tlog_policy import Policy
@@ -62,12 +62,12 @@ async def measure(folder: Path, entries: int) -> dict[str, float]:
     made = await found(founding, SystemClock(), system_entropy)
     await fill_log(folder, entries)
     config = load(made.config_file, {})
-    start(config)  # compiles what is not
+    seconds_to_start(folder)  # compiles what is not
     verify_s, verify_mib = run(config, "log", "verify", "--json")
     export_s, export_mib = run(config, "log", "export", f"{folder}-static")
     again_s, _ = run(config, "log", "export", f"{folder}-static")
     return {
-        "start_s": start(config),
+        "start_s": seconds_to_start(folder),
         "proof_ms": await prove(config),
         "verify_s": verify_s,
         "verify_mib": verify_mib,
@@ -90,20 +90,6 @@ def run(config: Config, *words: str) -> tuple[float, float]:
     if process.returncode:
         raise SystemExit(f"onward-server {' '.join(words)} failed")
     return time.perf_counter() - begun, peak / 1024
-
-
-def start(config: Config) -> float:
-    """Starts the exchange; returns seconds until it answers."""
-    command = (*SERVE, "--config", str(config.exchange.data_dir))
-    begun = time.perf_counter()
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            for line in process.stderr or ():
-                if "app.started" in line:
-                    return time.perf_counter() - begun
-        finally:
-            process.terminate()
-    raise SystemExit("the exchange did not start")
 
 
 async def prove(config: Config) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from bench.filling import fill_log, fill_referrals
-from bench.processes import BIN, Server, free_address, serving
+from bench.processes import BIN, Server, end, free_address, serving
 from onward.client import Client
 from onward.enroll import enroll
 from onward.home import Home
@@ -21,6 +22,9 @@ from onward_server.config import FILE_NAME, load
 TRUST_DOMAIN: Final = "bench.example"
 SERVE: Final = (BIN / "onward-server", "serve")
 """The command that serves an exchange."""
+
+_STARTED: Final = b"app.started"
+"""What the exchange logs when it has begun to answer."""
 
 _MEMBERS: Final = (
     ("hotline", vocabulary_pb2.MEMBER_KIND_HOTLINE),
@@ -134,6 +138,23 @@ def serving_replica(exchange: Exchange, folder: Path) -> Iterator[Server]:
     log = folder / "exchange.log"
     with serving(command, address, log, {**_ENVIRONMENT, **own}) as server:
         yield server
+
+
+def seconds_to_start(folder: Path) -> float:
+    """Starts an exchange that does not run, and ends it as soon as it answers.
+
+    Raises:
+        RuntimeError: it did not start.
+    """
+    command, begun = (*SERVE, "--config", folder / FILE_NAME), time.monotonic()
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        try:
+            for line in process.stderr or ():
+                if _STARTED in line:
+                    return time.monotonic() - begun
+        finally:
+            end(process)
+    raise RuntimeError("the exchange did not start")
 
 
 def _init(data: Path, address: str, database: str) -> None:

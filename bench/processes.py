@@ -28,12 +28,10 @@ class Server:
     Attributes:
         process: the process.
         address: where it listens, ``host:port``.
-        start_seconds: how long it took until it answered.
     """
 
     process: subprocess.Popen[bytes]
     address: str
-    start_seconds: float
 
     @property
     def cpu_seconds(self) -> float:
@@ -65,7 +63,6 @@ def serving(
     Raises:
         RuntimeError: it ended, or does not listen after half a minute.
     """
-    begun = time.monotonic()
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -75,14 +72,19 @@ def serving(
         )
     try:
         _wait_until_listening(process, address, log)
-        yield Server(process, address, time.monotonic() - begun)
+        yield Server(process, address)
     finally:
-        process.terminate()
-        try:
-            process.wait(_SECONDS_TO_STOP)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a process, if it has not ended by itself."""
+    process.terminate()
+    try:
+        process.wait(_SECONDS_TO_STOP)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def free_address() -> str:
