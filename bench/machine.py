@@ -13,13 +13,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from bench.postgres import find_program
+
 BUSY: Final = 0.5
 """A load average at the start from which the figures are not to be relied on."""
 
 DISTURBED: Final = 0.05
 """A part of the CPU time taken by others from which they are not, either."""
 
-_DISTRIBUTIONS: Final = ("onward", "grpcio", "protobuf", "cryptography", "cedarpy")
+_DISTRIBUTIONS: Final = (
+    *("onward", "grpcio", "protobuf", "cryptography", "cedarpy", "asyncpg"),
+    *("nats-py", "aio-pika"),
+)
+_PROGRAMS: Final = ("postgres", "nats-server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,7 @@ class Machine:
         cores: how many there are for us.
         system: the operating system.
         python: the version.
-        versions: of the libraries that matter, by name.
+        versions: of the libraries and programs that matter, by name.
         load_at_start: tasks that wanted a CPU in the minute before the run.
     """
 
@@ -57,7 +63,7 @@ class Machine:
             cores=len(os.sched_getaffinity(0)),
             system=platform.platform(),
             python=platform.python_version(),
-            versions=versions | {"sqlite": sqlite3.sqlite_version},
+            versions=versions | {"sqlite": sqlite3.sqlite_version} | _programs(),
             load_at_start=round(os.getloadavg()[0], 2),
         )
 
@@ -99,6 +105,17 @@ def _revision() -> str:
         cwd=Path(__file__).parent,
     )
     return found.stdout.strip() or "unknown"
+
+
+def _programs() -> dict[str, str]:
+    """Returns what programs that are installed say of their versions."""
+    return {
+        name: subprocess.run(
+            [path, "--version"], capture_output=True, check=False, text=True
+        ).stdout.strip()
+        for name in _PROGRAMS
+        if (path := find_program(name))
+    }
 
 
 def _cpu() -> str:
