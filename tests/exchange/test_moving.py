@@ -12,6 +12,7 @@ from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from types import ModuleType
+from uuid import uuid4
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -34,8 +35,8 @@ from onward_server.storage.contract import (
     UploadRow,
 )
 from onward_server.storage.moving import TABLES
-from onward_server.storage.postgres import open_postgres
-from onward_server.storage.postgres.moving import PostgresTarget
+from onward_server.storage.postgres import migrate_postgres, open_postgres
+from onward_server.storage.postgres.moving import PostgresTarget, open_target
 from onward_server.storage.sqlite import open_sqlite
 from tests.support import postgres
 from tests.support.world import (
@@ -368,3 +369,23 @@ async def test_a_running_exchange_is_not_moved(place: Place) -> None:
     async with open_world(place.folder, seed=SEED):
         with pytest.raises(UnavailableError, match="in use by another"):
             await place.move()
+
+
+async def test_two_moves_at_once_do_not_mix(place: Place) -> None:
+    async with open_target(place.url):
+        with pytest.raises(UnavailableError, match="another move"):
+            await place.move()
+    await place.move()
+
+
+async def test_a_role_that_may_not_make_tables_is_told_so(place: Place) -> None:
+    await migrate_postgres(place.url)
+    role = f"r{uuid4().hex[:8]}"
+    await postgres.shared().execute(f"CREATE ROLE {role} LOGIN")
+    try:
+        url = place.url.replace(postgres.ROLE, role, 1)
+        with pytest.raises(UnavailableError, match="lacks a privilege"):
+            await place.move(url)
+        await goes_on(place)
+    finally:
+        await postgres.shared().execute(f"DROP ROLE {role}")

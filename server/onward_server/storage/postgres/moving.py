@@ -35,8 +35,10 @@ async def open_target(url: str) -> AsyncIterator[PostgresTarget]:
     """
     connection = await connect(url, "writer")
     try:
-        await connection.execute("SET statement_timeout = 0")  # there may be much to do
-        if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
+        async with translating():
+            await connection.execute("SET statement_timeout = 0")  # there is much to do
+            alone = await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK)
+        if not alone:
             raise unavailable("another move into this database is at work; wait for it")
         yield PostgresTarget(connection)
     finally:
@@ -78,7 +80,7 @@ class PostgresTarget:
         Returns:
             The name of the move that goes on.
         """
-        async with self._connection.transaction():
+        async with translating(), self._connection.transaction():
             if not await self._exists("moving"):
                 await self._connection.execute(
                     "CREATE TABLE moving (what text PRIMARY KEY, reached text NOT NULL)"
