@@ -64,6 +64,7 @@ async def traffic_at(
         yield traffic
 
 
+@pytest.mark.failures
 @scenario(
     "The synchronous standby of PostgreSQL is gone, and comes back",
     promised=[NOT_LOST, NO_SECOND, REPEATED],
