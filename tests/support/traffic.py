@@ -62,7 +62,7 @@ class Traffic:
         refused: calls that were refused for one of these reasons, and made again.
         unanswered: what had no answer when publishing ended.
         known: how many of these the exchange had accepted all the same.
-        waits: seconds from the first try of each referral to its answer.
+        waits: seconds from the first call for each referral to its acceptance.
         settling: seconds from the end of publishing until all was settled.
         journeys: seconds from there until it was confirmed, by referral id.
     """
@@ -91,11 +91,15 @@ class Traffic:
 
     async def publish(self, urgency: Urgency = _ROUTINE) -> None:
         """Publishes one new referral."""
-        await self.send(await self.prepare(urgency))
+        begun = time.monotonic()
+        await self.send(await self.prepare(urgency), begun)
 
-    async def send(self, prepared: PreparedReferral) -> None:
+    async def send(
+        self, prepared: PreparedReferral, begun: float | None = None
+    ) -> None:
         """Publishes a referral, however often that must be tried."""
-        begun = self._begun[prepared.referral_id] = time.monotonic()
+        begun = begun or time.monotonic()
+        self._begun[prepared.referral_id] = begun
         self.accepted[prepared.referral_id] = await self.insist(
             lambda: self.hotline.publish_prepared(prepared)
         )
