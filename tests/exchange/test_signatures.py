@@ -1,6 +1,7 @@
 """Checking signatures, a few at once or many in another thread."""
 
 import asyncio
+import threading
 
 import pytest
 
@@ -79,3 +80,20 @@ async def test_whoever_goes_away_takes_no_answer_from_the_others() -> None:
     gone = answers.pop(7)
     assert isinstance(gone, asyncio.CancelledError)
     assert all(isinstance(answer, SignedStatement) for answer in answers)
+
+
+async def test_goes_on_where_the_system_gives_no_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    signatures = Signatures()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for first in (0, 40):
+            asked = [statement(n) for n in range(first, first + 40)]
+            checks = (signatures.check(one, KEY.public) for one in asked)
+            async with asyncio.timeout(10):
+                answers = await asyncio.gather(*checks)
+            assert [answer.jws for answer in answers] == [one.jws for one in asked]

@@ -70,7 +70,13 @@ class Signatures:
     async def _work(self) -> None:
         """Has everything checked in another thread, until nothing waits."""
         while checks := self._take():
-            _answer(checks, await asyncio.to_thread(_verdicts, checks))
+            try:
+                verdicts = await asyncio.to_thread(_verdicts, checks)
+            except (
+                RuntimeError
+            ):  # a system that gives no thread: slower, but it goes on
+                verdicts = _verdicts(checks)
+            _answer(checks, verdicts)
         self._working = None
 
     def _take(self) -> list[_Check]:
