@@ -56,7 +56,7 @@ class Proxy:
         weather: what happens to bytes at present.
         port: where it listens.
         connections: how many there were.
-        cuts: how many it has cut.
+        cuts: how many of them it has cut while they were open.
         pieces: how many pieces it has passed on.
         swapped: how many pairs of pieces it has swapped.
     """
@@ -77,6 +77,7 @@ class Proxy:
     def cut(self) -> None:
         """Resets all connections."""
         for writer in list(self._open):
+            self.cuts += writer.get_extra_info("sockname")[1] == self.port
             self._reset(writer)
 
     async def swap(self) -> None:
@@ -169,7 +170,6 @@ class Proxy:
     def _reset(self, writer: asyncio.StreamWriter) -> None:
         """Ends one side of a connection by RST; the other follows."""
         self._open.discard(writer)
-        self.cuts += 1
         linger: socket.socket = writer.get_extra_info("socket")
         with suppress(OSError):
             linger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

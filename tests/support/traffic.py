@@ -63,8 +63,8 @@ class Traffic:
         unanswered: what had no answer when publishing ended.
         known: how many of these the exchange had accepted all the same.
         waits: seconds from the first call for each referral to its acceptance.
+        journeys: the same until it was confirmed, by referral id.
         settling: seconds from the end of publishing until all was settled.
-        journeys: seconds from there until it was confirmed, by referral id.
     """
 
     hotline: Client
@@ -82,8 +82,8 @@ class Traffic:
     unanswered: int = 0
     known: int = 0
     waits: list[float] = field(default_factory=list)
-    settling: float = 0.0
     journeys: dict[str, float] = field(default_factory=dict)
+    settling: float = 0.0
     _begun: dict[str, float] = field(default_factory=dict)
     _publishing: list[asyncio.Task[None]] = field(default_factory=list)
     _receiving: list[asyncio.Task[None]] = field(default_factory=list)
