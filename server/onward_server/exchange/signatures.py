@@ -72,9 +72,7 @@ class Signatures:
         while checks := self._take():
             try:
                 verdicts = await asyncio.to_thread(_verdicts, checks)
-            except (
-                RuntimeError
-            ):  # a system that gives no thread: slower, but it goes on
+            except RuntimeError:  # no thread to be had: it goes on, only slower
                 verdicts = _verdicts(checks)
             _answer(checks, verdicts)
         self._working = None
