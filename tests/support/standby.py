@@ -15,7 +15,11 @@ from tests.support import postgres
 from tests.support.postgres import ROLE, PostgresServer
 
 _NAME = "standby"
-_STREAMING = {"wal_retrieve_retry_interval": "100ms"}
+_STREAMING = {
+    "wal_retrieve_retry_interval": "100ms",
+    # Who is killed leaves no file behind but in its own folder.
+    "dynamic_shared_memory_type": "mmap",
+}
 
 
 @dataclass(slots=True)
@@ -68,7 +72,7 @@ class Pair:
 
     async def waiting(self) -> int:
         """Waits until a commit waits for the standby; returns its process."""
-        return await postgres.until(self._waiting)
+        return await postgres.until(self.is_waiting)
 
     async def fail_over(self) -> None:
         """Kills all processes of the primary, and promotes the standby."""
@@ -82,6 +86,11 @@ class Pair:
                 os.kill(int(child), signal.SIGKILL)
         process.wait(30)
         self.primary.process = None
+        # The rest of what it leaves behind: 56 bytes of shared memory.
+        *_, memory = (
+            (self.primary.data / "postmaster.pid").read_text().splitlines()[6].split()
+        )
+        subprocess.run(["ipcrm", "-m", memory], check=False)
         await self.standby.execute("SELECT pg_promote()")
 
     async def _is_in_step(self) -> bool:
@@ -90,7 +99,8 @@ class Pair:
         )
         return bool(found)
 
-    async def _waiting(self) -> int:
+    async def is_waiting(self) -> int:
+        """The process of a commit that waits for the standby; 0 if none does."""
         found = await self.primary.execute(
             "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
         )
