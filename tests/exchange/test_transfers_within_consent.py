@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from onward.core.statements import parse_statement
+from onward.core.errors import MalformedError, StateError, UnknownError
+from onward.core.statements import parse_statement, statement_digest
 from onward.v1 import statement_pb2, vocabulary_pb2
 from onward_server.exchange.clock import to_timestamp
 from onward_server.exchange.publishing import DisclosureForbiddenError
@@ -169,3 +170,79 @@ async def test_what_needed_no_consent_is_transferred_without(states: World) -> N
     chain = await acknowledged(states, NEVADA, consent=release(NEVADA))
     states.clock.ms = END_MS
     await submit(states, chain, NEVADA, UTAH)
+
+
+async def passed_back(world: World) -> Chain:
+    """A tip that Nevada transferred, and has again: it is above it and below."""
+    chain = await released(world, STATE_POLICE)
+    child = await passed_on(world, chain, NEVADA, STATE_POLICE)
+    return await passed_on(world, child, STATE_POLICE, NEVADA)
+
+
+async def test_only_the_child_of_a_transfer_says_that_it_is_one(states: World) -> None:
+    """Else whoever watches a tip could send it on as one that nothing binds."""
+    chain = await passed_back(states)
+    alone = transfer_of(states, chain, NEVADA, UTAH)
+    with pytest.raises(UnknownError, match="Transfer"):
+        await states.publishing.publish(states.caller(NEVADA), alone)
+
+
+async def test_the_child_of_a_transfer_says_that_it_is_one(states: World) -> None:
+    """Else a withdrawal would not reach it."""
+    chain = await passed_back(states)
+    link = statement_pb2.ReferralLink(
+        kind=statement_pb2.REFERRAL_LINK_KIND_SUPPLEMENT_OF,
+        referral_id=chain.referral_id,
+        referral_digest=statement_digest(chain.referral),
+    )
+    child = states.referral(
+        NEVADA,
+        (STATE_POLICE,),
+        links=[link],
+        basis=V.DISCLOSURE_BASIS_AGENCY_TO_AGENCY,
+    )
+    jws = transfer(states, chain, NEVADA, child)
+    with pytest.raises(MalformedError, match="TRANSFER_OF"):
+        await states.submission.submit(states.caller(NEVADA), jws, child)
+
+
+async def interrupted(
+    world: World, monkeypatch: pytest.MonkeyPatch, chain: Chain
+) -> None:
+    """A withdrawal is logged, and the exchange ends before all follows from it."""
+
+    async def ends(_: str) -> None:
+        return
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.erasing, "follow", ends)
+        await world.answer(
+            HOTLINE,
+            chain.referral,
+            chain.referral_id,
+            retraction={"reason": V.RETRACTION_REASON_CONSENT_WITHDRAWN},
+        )
+
+
+async def test_a_withdrawal_ends_transfers_further_down_at_once(
+    states: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = await released(states, STATE_POLICE, UTAH)
+    child = await passed_on(states, chain, NEVADA, STATE_POLICE)
+    await interrupted(states, monkeypatch, chain)
+    with pytest.raises(StateError, match="retracted"):
+        await submit(states, child, STATE_POLICE, UTAH)
+
+
+async def test_a_withdrawal_reaches_what_is_below_content_that_was_erased(
+    states: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = await released(states, STATE_POLICE, UTAH)
+    child = await passed_on(states, chain, NEVADA, STATE_POLICE)
+    last = await submit(states, child, STATE_POLICE, UTAH)
+    await states.erasing.by_publisher(states.caller(NEVADA), child.referral_id)
+    await interrupted(states, monkeypatch, chain)
+    await states.erasing.sweep()
+    (delivery,) = await states.store.deliveries([last.referral_id])
+    assert delivery.state == V.DELIVERY_STATE_EXPIRED
+    assert await states.store.retracted_parents(10) == []

@@ -214,7 +214,7 @@ async def test_expired_content_longest_due_first(store: Store, scribe: Scribe) -
     assert await store.expired(200, 1) == ["first"]
 
 
-async def test_retracted_referrals_whose_children_still_have_content(
+async def test_retracted_referrals_whose_children_do_not_say_so_yet(
     store: Store, scribe: Scribe
 ) -> None:
     parent = scribe.publish("parent", OHIO)
@@ -227,6 +227,9 @@ async def test_retracted_referrals_whose_children_still_have_content(
     await scribe.commit(store)
     assert await store.retracted_parents(9) == ["parent"]
     scribe.put_referral(replace(child, erased=True))
+    await scribe.commit(store)
+    assert await store.retracted_parents(9) == ["parent"]
+    scribe.put_referral(replace(child, erased=True, retracted=True))
     await scribe.commit(store)
     assert await store.retracted_parents(9) == []
 

@@ -2,30 +2,62 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Final
+
 from onward.core import consent
 from onward.core.statements import parse_statement
 from onward.v1 import statement_pb2
+from onward_server.exchange.moving import referral_unknown
 from onward_server.storage.contract import Store
 
 
-async def binding(store: Store, parent_id: str) -> statement_pb2.Referral | None:
-    """Returns the nearest referral whose consent binds a transfer, or None.
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """What is above a transfer; nothing above a referral that is none.
 
-    Where the parent's does not, that of what it was transferred from may. So nobody
-    loses the terms of a consent by passing a tip on without them. A referral and its
-    parent never change; so this is read before the log's order is known.
+    Attributes:
+        ids: the referrals above it, its parent first.
+        binding: the nearest one whose consent binds it, or None.
+    """
+
+    ids: tuple[str, ...] = ()
+    binding: statement_pb2.Referral | None = None
+
+    @property
+    def parent_id(self) -> str:
+        """The referral that is transferred; empty where none is."""
+        return self.ids[0] if self.ids else ""
+
+
+NO_TRANSFER: Final = Lineage()
+
+
+async def read_lineage(store: Store, parent_id: str) -> Lineage:
+    """Returns what is above a transfer.
+
+    Where the parent's consent does not bind, that of what it was transferred from may.
+    So nobody loses the terms of a consent by passing a tip on without them. A referral
+    and its parent never change; so this is read before the log's order is known.
 
     Args:
         store: where the referrals are.
-        parent_id: the referral that is transferred.
+        parent_id: the referral that is transferred; empty for none.
+
+    Raises:
+        UnknownError: ``REFERRAL_UNKNOWN``: it is not there (yet), so what binds it is
+            not known.
     """
+    ids: list[str] = []
+    binding = None
     while parent_id:
         row = await store.referral(parent_id)
         if row is None:
-            break
-        (entry,) = await store.statements([row.log_index])
-        body = parse_statement(entry.jws).message.referral
-        if consent.binds(body.basis, body.reporter_type):
-            return body
+            raise referral_unknown(parent_id)
+        ids.append(parent_id)
+        if binding is None:
+            (entry,) = await store.statements([row.log_index])
+            body = parse_statement(entry.jws).message.referral
+            binding = body if consent.binds(body.basis, body.reporter_type) else None
         parent_id = row.parent_id
-    return None
+    return Lineage(tuple(ids), binding)

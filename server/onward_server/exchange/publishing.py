@@ -58,7 +58,7 @@ from onward_server.exchange.draft import Draft
 from onward_server.exchange.ending import end_ms
 from onward_server.exchange.ledger import Ledger
 from onward_server.exchange.limits import Limits
-from onward_server.exchange.lineage import binding
+from onward_server.exchange.lineage import NO_TRANSFER, Lineage, read_lineage
 from onward_server.exchange.passing_on import answered, pass_on
 from onward_server.exchange.policy import DisclosurePolicy, Refusal
 from onward_server.exchange.reading import Reader, Signed
@@ -117,8 +117,7 @@ class Publication:
     """The change that publishing is: a verified referral, ready to be planned.
 
     Attributes:
-        child_of: for a transfer, the parent referral's id; planned with its parent.
-        above: for a transfer, the nearest referral above it whose consent binds it.
+        lineage: for a transfer, what is above it; planned with its parent.
         rejected: after planning: whether the answer is a ``Rejection``.
     """
 
@@ -126,8 +125,7 @@ class Publication:
     sending: Sending
     recipients: Sequence[MemberEntry]
     sealed_to: SealedTo
-    child_of: str = ""
-    above: statement_pb2.Referral | None = None
+    lineage: Lineage = NO_TRANSFER
     rejected: bool = field(default=False, init=False)
 
     @property
@@ -136,7 +134,7 @@ class Publication:
         message, body = self.signed.message, self.signed.message.referral
         linked = {link.referral_id for link in body.links}
         return Needs(
-            referrals={message.id} | linked,
+            referrals={message.id, *linked, *self.lineage.ids},
             contents={body.content_digest},
             intakes={(message.issuer, number) for number in body.intake_numbers},
         )
@@ -190,14 +188,21 @@ class Publication:
         return [known.log_index, known.answer_index]
 
     def _check_links(self, draft: Draft) -> ReferralRow | None:
-        """Links name referrals of the publisher's; returns a transfer's parent."""
+        """Links name referrals of the publisher's; returns a transfer's parent.
+
+        ``TRANSFER_OF`` names the parent, and nothing else: whoever only says that it
+        passes something on would be bound by no consent, and have a chain that nobody
+        can follow.
+        """
         parent = None
         for link in self.signed.message.referral.links:
             row = draft.referral(link.referral_id)
-            mine = row is not None and self.signed.author.name in row.watchers
             transferred = link.kind == _TRANSFER_OF
-            if transferred and link.referral_id == self.child_of:
-                parent, mine = row, True
+            if transferred:
+                parent = row
+                mine = link.referral_id == self.lineage.parent_id
+            else:
+                mine = row is not None and self.signed.author.name in row.watchers
             if row is None or not mine or row.digest != link.referral_digest:
                 raise UnknownError(
                     Reason.ERROR_REASON_REFERRAL_UNKNOWN,
@@ -207,12 +212,17 @@ class Publication:
                     field="referral.links",
                 )
         if parent is not None:
-            self._check_parent(parent)
+            self._check_parent(draft, parent)
         return parent
 
-    def _check_parent(self, parent: ReferralRow) -> None:
-        """A tip is transferred until it is retracted, and stays a tip, or a test."""
-        if parent.retracted:
+    def _check_parent(self, draft: Draft, parent: ReferralRow) -> None:
+        """A tip is transferred until it is retracted, and stays a tip, or a test.
+
+        All above it are asked: what follows from a retraction is said of those below
+        one after the other.
+        """
+        above = map(draft.referral, self.lineage.ids)
+        if any(row is not None and row.retracted for row in above):
             raise StateError(
                 Reason.ERROR_REASON_STATE_FORBIDS,
                 f"{parent.referral_id}, or what it was transferred from, was "
@@ -236,7 +246,7 @@ class Publication:
             self.signed.message.referral,
             [member.proto for member in recipients],
             to_datetime(draft.now_ms),
-            self.above,
+            self.lineage.binding,
         )
 
     def _check_content(self, draft: Draft) -> None:
@@ -299,7 +309,11 @@ class Publication:
                 jurisdiction=body.jurisdiction.code,
                 accepted_ms=draft.now_ms,
                 expire_ms=end_ms(
-                    draft.policy, self.signed.author, body, self.recipients, self.above
+                    draft.policy,
+                    self.signed.author,
+                    body,
+                    self.recipients,
+                    self.lineage.binding,
                 ),
                 content_digest=b"" if self.rejected else body.content_digest,
                 content_size=body.content_size,
@@ -376,16 +390,10 @@ class Publishing:
         sealed_to = await self._check_content(body, sending)  # 8
         recipients = self._check_recipients(body, sealed_to, now)  # 6
         members = [member.proto for member in recipients]
-        above = await binding(self._store, child_of)
-        self._ledger.policy.refusal(caller.entry.proto, body, members, now, above)  # 7
-        return Publication(
-            signed,
-            sending,
-            recipients,
-            sealed_to,
-            child_of=child_of,
-            above=above,
-        )
+        lineage = await read_lineage(self._store, child_of)
+        policy, above = self._ledger.policy, lineage.binding
+        policy.refusal(caller.entry.proto, body, members, now, above)  # 7
+        return Publication(signed, sending, recipients, sealed_to, lineage)
 
     @staticmethod
     def outcome(publication: Publication, answer: Sequence[Logged]) -> Published:

@@ -19,7 +19,7 @@ from onward.core.errors import (
     VerificationError,
 )
 from onward.core.statements import UnverifiedStatement
-from onward.v1 import vocabulary_pb2
+from onward.v1 import statement_pb2, vocabulary_pb2
 from onward_server.exchange.directory import Caller
 from onward_server.exchange.draft import Draft
 from onward_server.exchange.erasing import Erasing
@@ -44,6 +44,7 @@ from onward_server.storage.contract import (
 )
 
 _REFERRAL = frozenset({"referral"})
+_TRANSFER_OF = statement_pb2.REFERRAL_LINK_KIND_TRANSFER_OF
 _PUBLISHER = vocabulary_pb2.ROLE_PUBLISHER
 _RECIPIENT = vocabulary_pb2.ROLE_RECIPIENT
 
@@ -305,7 +306,8 @@ class Submission:
         statement = self._reader.parse(child.jws, _REFERRAL)
         parent = transfer.message.referral_id
         links = statement.message.referral.links
-        if not any(link.referral_id == parent for link in links):
+        named = [link.referral_id for link in links if link.kind == _TRANSFER_OF]
+        if named != [parent]:
             msg = "the child referral must link to its parent with TRANSFER_OF"
             raise MalformedError(msg, field="child.referral.links")
         if statement.message.referral.intake_numbers:

@@ -718,7 +718,7 @@ class Store(Protocol):
         """Ids of accepted referrals whose content is due for erasure."""
 
     async def retracted_parents(self, limit: int) -> list[str]:
-        """Ids of retracted referrals with a child whose content is still here."""
+        """Ids of retracted referrals with a child that is not erased and retracted."""
 
     async def members(self) -> list[MemberRow]:
         """All present directory entries, ordered by name."""

@@ -298,12 +298,12 @@ ORDER BY expire_ms
 LIMIT :limit;
 
 -- name: retracted_parents(limit)
--- Ids of referrals that were retracted and have a child whose content is still here.
+-- Ids of referrals that were retracted and have a child that does not say so yet.
 SELECT referral_id FROM referrals AS parent
 WHERE retracted AND EXISTS (
   SELECT 1 FROM referrals AS child
   WHERE child.parent_id = parent.referral_id AND child.parent_id <> ''
-    AND NOT child.rejected AND NOT child.erased
+    AND NOT child.rejected AND NOT (child.erased AND child.retracted)
 )
 LIMIT :limit;
 

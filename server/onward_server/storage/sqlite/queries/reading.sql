@@ -429,14 +429,14 @@ FROM (
 );
 
 -- name: retracted_parents(limit)$
--- Ids of referrals that were retracted and have a child whose content is still here.
+-- Ids of referrals that were retracted and have a child that does not say so yet.
 SELECT group_concat(json_quote(referral_id))
 FROM (
   SELECT parent.referral_id FROM referrals AS parent INDEXED BY referrals_retracted
   WHERE parent.retracted AND EXISTS (
     SELECT 1 FROM referrals AS child
     WHERE child.parent_id = parent.referral_id AND child.parent_id <> ''
-      AND NOT child.rejected AND NOT child.erased
+      AND NOT child.rejected AND NOT (child.erased AND child.retracted)
   )
   LIMIT :limit
 );
