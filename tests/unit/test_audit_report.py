@@ -140,6 +140,36 @@ def test_what_ended_before_it_was_received_was_not_sent_in_time(
     assert all(answer(report, number).attention for number in (1, 4, 9))
 
 
+@pytest.mark.parametrize("by_referral", [False, True])
+@pytest.mark.parametrize("taken_back", [False, True])
+def test_what_repeats_a_tip_that_was_taken_back_was_not_sent(
+    story: Story, *, by_referral: bool, taken_back: bool
+) -> None:
+    """Or an urgent tip would vanish behind one that nobody must have."""
+    first = story.register(1)
+    referred = story.refer(intake=first)
+    other = referred.referral
+    link = (
+        statement_pb2.Link(same_as=other.digest, same_as_referral_id=other.id)
+        if by_referral
+        else statement_pb2.Link(same_as=first.digest, same_as_intake_number=1)
+    )
+    link.intake_number = 2
+    urgent = imminent(story, 2)
+    story.decide(urgent, link=link)
+    story.moved(urgent, v.INTAKE_STATE_DUPLICATE)
+    if taken_back:
+        referred.take_back()
+        story.reopened(first)
+    story.end()
+    report = story.reported()
+    assert wrong(story.judged()) == set()
+    fates = [count(report, 4, fate) for fate in ("taken_back", "duplicates")]
+    assert fates == [taken_back, not taken_back]
+    missed = [row[1] for row in rows(report, 4, "mandated-missed")]
+    assert missed == ([2] if taken_back else [])
+
+
 def test_a_tip_about_a_minor_that_the_police_never_received_was_not_sent(
     story: Story,
 ) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, NamedTuple
 
 from onward.core.audit.book import Book, IntakeRecord, KindOf
 from onward.core.audit.checks import entry
-from onward.core.audit.facts import NONE, Decision, Finding, ReferralFacts
+from onward.core.audit.facts import NONE, Decision, Finding, ReferralFacts, is_lost
 from onward.core.audit.steps import INTAKES
-from onward.core.intakes import Reach, may_repeat, reach
+from onward.core.intakes import Reach, State, may_repeat, reach
+
+_DUPLICATE: Final = State.INTAKE_STATE_DUPLICATE
 
 
 class _Other(NamedTuple):
@@ -63,6 +65,55 @@ def check_duplicates(
             yield _found(record, why)  # 2
 
 
+def reached_by_other(
+    record: IntakeRecord,
+    book: Book,
+    referrals: Mapping[str, ReferralFacts],
+    kind_of: Callable[[str], int],
+) -> Reach | None:
+    """Returns whom the tip that a duplicate repeats must reach, or has reached so far.
+
+    A delivery that ended before it was received has reached nobody: what could be
+    repeated when the link was made may have been taken back since. None where that
+    was not shown.
+
+    Args:
+        record: ended as a duplicate.
+        book: all intakes shown.
+        referrals: all referrals shown.
+        kind_of: returns a member's kind; 0 if it is not known.
+    """
+    reached, met = Reach(0), set[str]()
+    while record.state == _DUPLICATE and record.duplicate and record.name not in met:
+        met.add(record.name)
+        link = record.duplicate
+        if link.same_as_referral:
+            standing = _standing(link.same_as_referral, referrals, kind_of)
+            return None if standing is None else reached | standing
+        other = book.get((record.facts.hotline, link.same_as_number))
+        if other is None:
+            return None
+        reached |= other.needed | other.kept
+        record = other
+    return reached
+
+
+def _standing(
+    name: str,
+    referrals: Mapping[str, ReferralFacts],
+    kind_of: Callable[[str], int],
+) -> Reach | None:
+    """Returns whom a referral reaches, as far as nobody took it back."""
+    referral = referrals.get(name)
+    publishers = _publishers(referral, referrals) if referral else None
+    if referral is None or publishers is None:
+        return None
+    kept = {
+        item.recipient for item in referral.deliveries if not is_lost(referral, item)
+    }
+    return reach(map(kind_of, publishers | kept))
+
+
 def _other(
     link: Decision,
     record: IntakeRecord,
@@ -95,14 +146,24 @@ def _parties(
     """
     if not NONE < referral.accepted < at or NONE < referral.retracted < at:
         return Reach(0)
-    names = {*referral.recipients}
+    publishers = _publishers(referral, referrals)
+    if publishers is None:
+        return None
+    return reach(kind_of(name, at) for name in publishers.union(referral.recipients))
+
+
+def _publishers(
+    referral: ReferralFacts, referrals: Mapping[str, ReferralFacts]
+) -> set[str] | None:
+    """Returns who published a referral, and what it came from; None as above."""
+    names: set[str] = set()
     above: ReferralFacts | None = referral
     met: set[str] = set()
     while above is not None and above.referral_id not in met:
         met.add(above.referral_id)
         names.add(above.publisher)
         if not above.parent_id:
-            return reach(kind_of(name, at) for name in names)
+            return names
         above = referrals.get(above.parent_id)
     return None
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from onward.core.audit.book import IntakeRecord
+from onward.core.audit.duplicates import reached_by_other
 from onward.core.audit.duties import pass_on_by
 from onward.core.audit.facts import NONE
 from onward.core.audit.questions.asking import (
@@ -31,7 +32,7 @@ from onward.core.audit.tables import (
 )
 from onward.core.audit.words import URGENCIES, word
 from onward.core.due import Kind
-from onward.core.intakes import MINORS, Reach, State
+from onward.core.intakes import MINORS, Reach, State, may_repeat
 from onward.v1 import vocabulary_pb2
 
 # Looked at for each of very many tips.
@@ -308,8 +309,16 @@ def _fate_of(scope: Scope) -> Callable[[IntakeRecord], str]:
         breached = (record.name, Kind.DEADLINE_KIND_PASS_ON) in scope.late_subjects
         return breached or (by is not None and clock.made(record.standing) > by)
 
+    def kind_of(name: str) -> int:
+        member = audited.members.get(name)
+        return member.kind if member else 0
+
+    def is_void(record: IntakeRecord) -> bool:
+        other = reached_by_other(record, audited.book, audited.referrals, kind_of)
+        return other is not None and not may_repeat(record.needed, other)
+
     def fate(record: IntakeRecord) -> str:
-        if record.taken_back:
+        if record.taken_back or (record.state == _DUPLICATE and is_void(record)):
             return _TAKEN_BACK
         if record.state == _PASSED_ON:
             return _LATE if is_late(record) else _IN_TIME
