@@ -81,6 +81,13 @@ from onward_server.storage.contract import (
 MAX_GROUP = 512
 """Changes of one commit: bounds how long the first of them waits for the last."""
 
+CROWD = 4
+"""Changes of a commit from which on it is likely that more are on their way."""
+
+GATHERING = 0.005
+"""Seconds for which a commit waits for more after one with a crowd. A commit costs as
+much as several changes, and there are calls to verify meanwhile."""
+
 MAX_QUEUE = 8192
 """Changes that may wait. Beyond it callers are told to come back."""
 
@@ -397,12 +404,14 @@ class Ledger:
 
     async def _write(self) -> None:
         """The one writer: commits groups until it is told to stop."""
-        stopping = False
+        stopping, before = False, 0
         while not stopping:
             group = [await self._queue.get()]
+            if before >= CROWD:
+                await asyncio.sleep(GATHERING)
             while len(group) < MAX_GROUP and not self._queue.empty():
                 group.append(self._queue.get_nowait())
-            stopping = None in group
+            stopping, before = None in group, len(group)
             work = [item for item in group if item is not None]
             if work:
                 await self._commit_or_fail(work)

@@ -5,8 +5,8 @@ it runs. So the signatures of a batch are checked in another thread while the ev
 does what else there is to do. For a few, the change of thread would cost more than it
 gives.
 
-Whoever asks is put in a queue. The event loop comes to it when everybody has asked who
-could: all items of a batch, and all calls that came in together.
+Whoever asks first gets the answer at once. When many ask before the event loop goes on,
+as the items of a batch do, the others are put in a queue for the other thread.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from onward.core.keys import StatementPublicKey
 from onward.core.statements import SignedStatement, UnverifiedStatement
 
-_MANY = 16
+_AT_ONCE = 8
+"""So many signatures are checked before any is left to the other thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Signatures:
     """Checks signatures for one event loop."""
 
     def __init__(self) -> None:
+        self._asked = 0
         self._waiting: list[_Check] = []
         self._working: asyncio.Task[None] | None = None
 
@@ -53,19 +55,20 @@ class Signatures:
             VerificationError: ``SIGNATURE_INVALID``.
         """
         loop = asyncio.get_running_loop()
+        if not self._asked:
+            loop.call_soon(self._go_on)
+        self._asked += 1
+        if self._asked <= _AT_ONCE:
+            return statement.verify(key)
         check = _Check(statement, key, loop.create_future())
         self._waiting.append(check)
-        if len(self._waiting) == 1 and self._working is None:
-            loop.call_soon(self._begin)
         return await check.result
 
-    def _begin(self) -> None:
-        """Checks what waits, or has it checked."""
-        if len(self._waiting) >= _MANY:
+    def _go_on(self) -> None:
+        """Everybody who could has asked; has checked what waits."""
+        self._asked = 0
+        if self._waiting and self._working is None:
             self._working = asyncio.create_task(self._work(), name="signatures")
-        else:
-            checks = self._take()
-            _answer(checks, _verdicts(checks))
 
     async def _work(self) -> None:
         """Has everything checked in another thread, until nothing waits."""

@@ -152,7 +152,7 @@ class SqliteStore(SqliteReader):
             connection = self._writer
             if connection is None:
                 raise unavailable("the database is not open for writing")
-            writer = SqliteWriter(connection, self._glance, self.replica)
+            writer = SqliteWriter(connection, self.replica)
             try:
                 yield writer
                 self._unscrubbed |= writer.erased

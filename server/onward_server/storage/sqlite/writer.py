@@ -27,7 +27,6 @@ from onward_server.storage.sqlite import contents
 from onward_server.storage.sqlite.connection import (
     QUERIES,
     Connection,
-    Glance,
 )
 from onward_server.storage.sqlite.rows import (
     Row,
@@ -55,9 +54,8 @@ class SqliteWriter:
         erased: whether something was erased that must not stay in the write-ahead log.
     """
 
-    def __init__(self, connection: Connection, glance: Glance, replica: str) -> None:
+    def __init__(self, connection: Connection, replica: str) -> None:
         self._connection = connection
-        self._glance = glance
         self._replica = replica
         self._waiting: Batch | None = None
         self._begun = False
@@ -83,7 +81,7 @@ class SqliteWriter:
         work = partial(_load, needs)
         if self._begun or self._waiting:
             return await self._run(work)
-        return self._glance.run(work)
+        return self._connection.run_here(work)
 
     async def write(self, batch: Batch) -> None:
         """Writes the batch.
@@ -97,7 +95,7 @@ class SqliteWriter:
         if self._begun or self._waiting:
             await self._run(partial(_write, batch))
         else:
-            self._glance.run(partial(_check_size, batch))
+            self._connection.run_here(partial(_check_size, batch))
             self._waiting = batch
 
     async def put_cosignatures(self, rows: Sequence[CosignatureRow]) -> None:
