@@ -16,6 +16,7 @@ import os
 from array import array
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from onward.core.audit.prefixes import Prefixes
 from onward.core.audit.reading import Lines, Reader
 from onward.core.audit.result import Audited
 from onward.core.audit.sightings import Vouchers
+from onward.core.errors import Reason, UnavailableError
 from onward.core.timestamps import Authorities
 
 _BATCH: Final = 512
@@ -87,6 +89,7 @@ def audit_folder(
     Raises:
         OnwardError: the evidence, the trust file or these certificates cannot be read
             at all.
+        UnavailableError: a process that reads chains was ended from outside.
         OSError: a file is missing.
     """
     vouchers = read_vouchers(folder, Authorities.parse(authorities))
@@ -152,8 +155,15 @@ def _readings(
         initializer=_begin,
         initargs=(job,),
     )
-    with pool:
-        yield from zip(sizes, pool.map(_read, batches), strict=True)
+    try:
+        with pool:
+            yield from zip(sizes, pool.map(_read, batches), strict=True)
+    except BrokenProcessPool:
+        raise UnavailableError(
+            Reason.ERROR_REASON_UNSPECIFIED,
+            "a process that read the evidence was ended from outside, perhaps since "
+            "memory ran out, so nothing was judged; run the same again",
+        ) from None
 
 
 def _batches(chains: dict[str, array[int]]) -> Iterator[list[_Chain]]:

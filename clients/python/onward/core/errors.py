@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from onward.v1 import error_pb2
 
@@ -68,6 +69,20 @@ class OnwardError(Exception):
     def reason_name(self) -> str:
         """The reason as ``google.rpc.ErrorInfo.reason`` has it, without prefix."""
         return Reason.Name(self.reason).removeprefix(_PREFIX)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Travels between processes whole, whatever its class asks for to be made."""
+        state = {**self.__dict__, "metadata": dict(self.metadata)}
+        return _remade, (type(self), self.args, state)
+
+
+def _remade(
+    kind: type[OnwardError], args: tuple[object, ...], state: dict[str, Any]
+) -> OnwardError:
+    """Returns an error that came from another process."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state, metadata=MappingProxyType(state["metadata"]))
+    return error
 
 
 class MalformedError(OnwardError):
