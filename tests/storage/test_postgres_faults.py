@@ -254,20 +254,23 @@ async def test_commit_without_its_standby_is_no_promise(
         )
         with pytest.raises(UnavailableError, match="did not promise"):
             await task
-        # What has been promised to nobody is not built upon; and when the promise takes
-        # too long, we do not tell the server not to wait.
-        monkeypatch.setattr(writer, "PATIENCE_SECONDS", 0.2)
+        # What has been promised to nobody is not built upon.
+        monkeypatch.setattr(writer, "_SETTLE_SECONDS", 0.2)
         third = planned(scribe, "r3")
         with pytest.raises(UnavailableError):
             await commit(store, third)
+        # When the promise takes too long, we do not tell the server not to wait.
+        monkeypatch.setattr(writer, "PATIENCE_SECONDS", 0.2)
+        with pytest.raises(UnavailableError):
+            await commit(other, third)
         assert await server.execute(
             "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
         )
         assert await store.referral("r3") is None
         await server.execute("ALTER SYSTEM RESET synchronous_standby_names")
         await server.execute("SELECT pg_reload_conf()")
-        await commit(store, third)
-        assert await store.referral("r3") == scribe.referrals["r3"]
+        found = await postgres.until(lambda: store.referral("r3"))
+        assert found == scribe.referrals["r3"]
         await store.close()
         await other.close()
 

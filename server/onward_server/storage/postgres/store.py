@@ -77,8 +77,9 @@ class PostgresStore(PostgresReader):
 
     A commit of unknown outcome may be visible although no standby has it: when the wait
     for the standby was ended from outside, or the server was started again meanwhile.
-    So before anybody goes on from there, something more is committed: what comes later
-    in the server's log is on the standby later too.
+    So before anybody goes on from there, and before another process tells of it,
+    something more is committed: what comes later in the server's log is on the standby
+    later too.
 
     Erasing
     -------
@@ -99,6 +100,8 @@ class PostgresStore(PostgresReader):
         self._facts: Mapping[str, str] | None = None
         self._refused: OnwardError | None = None
         self._doubtful = False
+        self._lasting = 0
+        self._inside: asyncio.Task[object] | None = None
 
     @property
     def replica(self) -> str:
@@ -151,6 +154,7 @@ class PostgresStore(PostgresReader):
             await self._settle()
             joined = self._facts is not None
             writer = PostgresWriter(await self._connected(), self.replica, joined)
+            self._inside = asyncio.current_task()
             try:
                 yield writer
                 await writer.commit()
@@ -159,14 +163,27 @@ class PostgresStore(PostgresReader):
                 with suppress(UnavailableError):
                     await writer.roll_back()
                 raise
+            finally:
+                self._inside = None
+            self._lasting = max(self._lasting, writer.size)
             if writer.erased:
                 with suppress(UnavailableError):
                     await self._clean_up()
 
     async def standing(self) -> Standing:
-        """How far the log, the directory and the policy are."""
+        """How far the log, the directory and the policy are.
+
+        Inside a transaction it may say what its commit makes last.
+        """
         await self._settled()
-        return await super().standing()
+        standing = await super().standing()
+        size = standing.head.size if standing.head else 0
+        inside = self._inside is asyncio.current_task()
+        if size > self._lasting and self._open and not inside:
+            async with self._turn:
+                await settle(await self._connected())
+            self._lasting = max(self._lasting, size)
+        return standing
 
     async def checkpoint(self, size: int) -> CheckpointRow | None:
         """The checkpoint of exactly this size, if one was signed."""

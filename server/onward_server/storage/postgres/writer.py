@@ -77,6 +77,11 @@ class PostgresWriter:
         self.erased = False
         self.doubtful = False
 
+    @property
+    def size(self) -> int:
+        """The log's size as this transaction knows it; 0 if it has not looked."""
+        return self._size or 0
+
     async def commit(self) -> None:
         """Makes it durable.
 
@@ -272,21 +277,47 @@ async def settle(connection: Connection) -> None:
     """Returns when all that can be read by now lasts.
 
     It commits something that changes nothing, and yet must be on the standby. It needs
-    no turn, which a commit that waits for the standby may still have.
+    no turn, which a commit that waits for the standby may still have. When that takes
+    too long the server is told to wait no longer, which does no harm here, so that no
+    process of the server waits on for nobody.
 
     Raises:
-        UnavailableError: that is not known. The connection is closed then.
+        UnavailableError: that is not known.
     """
     try:
         async with translating():
             await completed(QUERIES.begin_confirming(connection))
-            await completed(_commit(connection, _SETTLE_SECONDS))
-    except BaseException:
-        connection.terminate()
+            await completed(_confirm(connection))
+    except BaseException as error:
+        if not isinstance(error.__cause__, _GivenUpError):
+            connection.terminate()
         raise
 
 
+class _GivenUpError(TimeoutError):
+    """The server was told to wait for the standby no longer; it is free again."""
+
+
+async def _confirm(connection: Connection) -> None:
+    """Commits what changes nothing; gives up when that takes too long."""
+    try:
+        async with asyncio.timeout(_SETTLE_SECONDS):
+            await _promised(connection)
+    except TimeoutError as error:
+        raise _GivenUpError from error
+
+
 async def _commit(connection: Connection, patience: float) -> None:
+    """Commits; closes the connection when that takes too long."""
+    promised = asyncio.ensure_future(_promised(connection))
+    # No cancelling: that would tell the server to commit without the standby.
+    await asyncio.wait([promised], timeout=patience)
+    if not promised.done():
+        connection.terminate()
+    await promised
+
+
+async def _promised(connection: Connection) -> None:
     """Commits.
 
     The server commits with a warning, and so without a standby, when somebody tells it
@@ -298,13 +329,10 @@ async def _commit(connection: Connection, patience: float) -> None:
         severities.add(message.severity_en)
 
     connection.add_log_listener(said)
-    task = asyncio.ensure_future(connection.execute("COMMIT"))
-    # No cancelling when it takes too long: that would tell the server just this.
-    await asyncio.wait([task], timeout=patience)
-    if not task.done():
-        connection.terminate()
-    done = await task
-    connection.remove_log_listener(said)
+    try:
+        done = await QUERIES.commit(connection)
+    finally:
+        connection.remove_log_listener(said)
     if done != "COMMIT" or "WARNING" in severities:
         raise unavailable(
             "the database did not promise that the commit lasts; retry the same call "

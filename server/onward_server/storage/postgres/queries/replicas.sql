@@ -12,9 +12,16 @@ BEGIN ISOLATION LEVEL READ COMMITTED;
 SELECT pg_advisory_xact_lock(1330534212, 0);
 
 -- name: begin_confirming#
--- Begins a transaction that writes into the server's log, and nothing else.
+-- Begins a transaction that changes nothing, for what its end says.
 BEGIN;
-SELECT pg_logical_emit_message(true, 'onward', '');
+
+-- name: commit#
+-- Commits. Who has written nothing would not wait for the standby, and yet may have read
+-- what is not there yet: so where there is one, something goes into the server's log.
+SELECT pg_logical_emit_message(true, 'onward', '')
+WHERE pg_current_xact_id_if_assigned() IS NULL
+  AND current_setting('synchronous_standby_names') <> '';
+COMMIT;
 
 -- name: take_place(number)$
 -- Takes a place, unless somebody has it.
