@@ -597,6 +597,30 @@ def test_a_tip_about_a_minor_is_open_until_police_and_child_welfare_have_it(
     assert story.judged().book[HOTLINE, 7].state == state
 
 
+def test_a_transfer_passes_nothing_on_whose_child_was_refused(story: Story) -> None:
+    parent = story.refer(POLICE, intake=story.register(7))
+    acknowledged = parent.acknowledge(parent.receive())
+    body = statement_pb2.Referral()
+    body.CopyFrom(parent.referral.statement.message.referral)
+    body.ClearField("intake_numbers")
+    body.recipients[:] = [NEVADA]
+    body.links.add(
+        kind=statement_pb2.REFERRAL_LINK_KIND_TRANSFER_OF,
+        referral_id=parent.referral.id,
+        referral_digest=parent.referral.digest,
+    )
+    name = story.scribe.new_id()
+    about: dict[str, Any] = {"places": ("US-OH",), "referral_id": name}
+    child = story.say(POLICE, id=name, referral=body, **about)
+    refusal = statement_pb2.Rejection(policy_digest=story.policy, rule="any")
+    story.say(EXCHANGE, previous=child.digest, rejection=refusal, **about)
+    transfer = statement_pb2.Transfer(child_referral_id=name, child_digest=child.digest)
+    parent.answers(POLICE, acknowledged, transfer=transfer)
+    parent.moved(POLICE, v.DELIVERY_STATE_TRANSFERRED)
+    story.end()
+    assert "was not accepted" in str(whys(story.judged(), "chains"))
+
+
 def test_a_transfer_and_its_child_must_name_each_other(story: Story) -> None:
     parent = story.refer(POLICE, intake=story.register(7))
     acknowledged = parent.acknowledge(parent.receive())

@@ -431,6 +431,7 @@ def release(*names: str, end_ms: int = 0, state: int = 0) -> statement_pb2.Conse
         (release(NEVADA, end_ms=BEGIN + DAY), NEVADA, {}, "within the consent"),
         (release(POLICE), NEVADA, {}, "the consent does not name the recipient"),
         (release(NEVADA, end_ms=BEGIN), NEVADA, {}, "the consent was over"),
+        (release(NEVADA, end_ms=-1000), NEVADA, {}, "the consent was over"),
         (
             release(state=v.CONSENT_STATE_DECLINED),
             NEVADA,

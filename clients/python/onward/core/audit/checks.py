@@ -25,8 +25,8 @@ def check_transfers(
 ) -> Iterator[Finding]:
     """Checks that each transfer and its child referral name each other.
 
-    1. The child of each transfer is there; what is transferred to another jurisdiction
-       stays with the auditors of the first one.
+    1. The child of each transfer is there, and was accepted; what is transferred to
+       another jurisdiction stays with the auditors of the first one.
     2. Each names the other's digest, and the child's publisher was the recipient.
     3. Where the parent of an accepted child is shown, it has the transfer.
 
@@ -53,6 +53,9 @@ def check_transfers(
         ):
             why = f"it and its child referral {child_id} do not name each other"
             yield _finding(CHAINS, parent_id, why)  # 2
+        elif child.accepted == NONE:
+            why = f"its child referral {child_id} was not accepted"
+            yield _finding(CHAINS, parent_id, why)  # 1
     for child in referrals.values():
         if not child.parent_id or child.accepted == NONE:
             continue

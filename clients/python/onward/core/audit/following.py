@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from onward.core.audit.facts import (
     NONE,
@@ -51,7 +50,7 @@ def facts_of_referral(
         body.basis,
         body.consent.state,
         tuple(body.consent.recipients),
-        _end(body.consent.expire_time),
+        _end(body.consent),
         body.reporter_type,
         body.subject_age_group,
         body.test,
@@ -176,9 +175,15 @@ def _index(entry: Entry | None) -> int:
     return NONE if entry is None else entry.index
 
 
-def _end(time: Timestamp) -> int:
-    """Returns the first whole millisecond that is not before a time, 0 for none."""
-    return milliseconds(time) + (time.nanos % _NANOSECONDS > 0)
+def _end(consent: statement_pb2.Consent) -> int:
+    """Returns the first whole millisecond at which a consent is over, 0 for none.
+
+    One that was over before 1970 is over, and not without end.
+    """
+    if not consent.HasField("expire_time"):
+        return 0
+    time = consent.expire_time
+    return max(milliseconds(time) + (time.nanos % _NANOSECONDS > 0), 1)
 
 
 def _span(time: Duration) -> int:
