@@ -107,6 +107,15 @@ async def test_tools_change_no_schema(url: str) -> None:
     assert await run(url, SCHEMA) == []
 
 
+async def test_two_exchanges_do_not_share_a_database(url: str) -> None:
+    await migrate_postgres(url)
+    connection = await postgres.connected(url)
+    await connection.execute("CREATE SCHEMA other")
+    await connection.close()
+    with pytest.raises(UnavailableError, match="another schema"):
+        await open_postgres(f"{url}&options=-csearch_path%3Dother")
+
+
 async def test_database_of_another_program_is_refused(url: str) -> None:
     await run(url, "CREATE TABLE theirs (id integer)")
     with pytest.raises(UnavailableError, match="another program"):

@@ -69,14 +69,20 @@ async def check_version(connection: Connection, latest: int) -> int:
     """Returns the database's version, 0 for an empty one.
 
     Raises:
-        UnavailableError: it is another program's, or of a newer release.
+        UnavailableError: it is another program's, or another exchange's too, or of a
+            newer release.
     """
     async with translating():
-        ours, others = await QUERIES.tables(connection)
+        ours, others, elsewhere = await QUERIES.tables(connection)
         version: int = await QUERIES.version(connection) if ours else 0
     if others and not ours:
         raise unavailable(
             "the database has tables of another program; name one of the exchange's own"
+        )
+    if elsewhere:
+        raise unavailable(
+            "another schema of the database has an exchange already; name a database "
+            "of the exchange's own"
         )
     if version > latest:
         raise unavailable(

@@ -68,11 +68,17 @@ SELECT count(*) FROM released;
 SELECT pg_advisory_xact_lock(1330534212, 0);
 
 -- name: tables()^
--- Whether there is our own table of the version, and whether there is any table.
+-- Whether there is our own table of the version, whether there is any table, and whether
+-- another schema of the database has an exchange: locks are the database's, so two of
+-- them would take each other's leads.
 SELECT to_regclass('schema_version') IS NOT NULL AS ours, EXISTS (
   SELECT 1 FROM pg_class
   WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p', 'v')
-) AS any_table;
+) AS any_table, EXISTS (
+  SELECT 1 FROM pg_class AS version JOIN pg_class AS head USING (relnamespace)
+  WHERE version.relname = 'schema_version' AND head.relname = 'checkpoints'
+    AND version.oid IS DISTINCT FROM to_regclass('schema_version')
+) AS elsewhere;
 
 -- name: version()$
 -- Which schema the database has.
