@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import count, cycle
+from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -102,18 +102,25 @@ class _Replicas:
         Raises:
             AioRpcError: it was refused, or nobody can.
         """
-        for repeats in count():
+        repeats = 0
+        while True:
             replica = next(self._turns)
             try:
                 reply = await ReferralServiceStub(replica.channel).Publish(request)
             except grpc.aio.AioRpcError as error:
-                if error.code() != _UNAVAILABLE or repeats == _MOST_REPEATS:
+                repeats += 1
+                if error.code() != _UNAVAILABLE or repeats > _MOST_REPEATS:
                     raise
                 self._turns = cycle([other for other in self.all if other.runs])
             else:
                 self.repeats = max(self.repeats, repeats)
                 return reply
-        raise AssertionError("counting ended")
+
+    def kill_last(self) -> None:
+        """Kills the last of them; it is gone when this returns."""
+        process = self.all[-1].server.process
+        process.kill()
+        process.wait()
 
 
 @asynccontextmanager
@@ -184,7 +191,7 @@ async def _publish(
         request: referral_pb2.PublishRequest,
     ) -> referral_pb2.PublishResponse:
         if kills and request is middle:
-            replicas.all[-1].server.process.kill()
+            replicas.kill_last()
         return await replicas.publish(request)
 
     run = await closed(publish, requests, MANY_CALLERS, replicas)
