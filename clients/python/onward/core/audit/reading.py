@@ -235,17 +235,23 @@ class _Checked:
 
     def __init__(self, keys: Keys, entries: Iterable[Entry]) -> None:
         self.exchange = keys.exchange
-        self._refused: dict[int, Exception] = {}
+        self._verdicts: dict[int, Exception | None] = {}
         for entry in entries:
+            verdict: Exception | None = None
             try:
                 keys.check_signature(entry)
             except (OnwardError, ValueError, OverflowError) as error:
-                self._refused[id(entry)] = error
+                verdict = error
+            self._verdicts[id(entry)] = verdict
 
     def check_signature(self, entry: Entry) -> None:
-        """Raises what :meth:`Keys.check_signature` did."""
-        if id(entry) in self._refused:
-            raise self._refused[id(entry)]
+        """Raises what :meth:`Keys.check_signature` did.
+
+        Raises:
+            KeyError: it was not checked, so nothing is known of it.
+        """
+        if verdict := self._verdicts[id(entry)]:
+            raise verdict
 
 
 @dataclass(frozen=True, slots=True)
