@@ -39,7 +39,8 @@ _TASK: Final = "task"
 def facts(config: Config, material: Material) -> dict[str, str]:
     """Returns what must be the same in all replicas, by its name for people.
 
-    No secret is among them: of keys the public part, of files the digest.
+    No secret is among them: of keys the public part, of files, and of URLs that may
+    hold a password, the digest.
     """
     authorities = config.timestamps.authorities
     return {
@@ -50,7 +51,8 @@ def facts(config: Config, material: Material) -> dict[str, str]:
         "certificate authority": material.authority.fingerprint.hex(),
         "witnesses.policy_file": _digest(config.witnesses.policy_file),
         "timestamps.authorities": " ".join(
-            f"{item.name}={item.url} {item.policy} {_digest(item.certificate_file)}"
+            f"{item.name}={sha256(item.url.encode()).hexdigest()} {item.policy} "
+            f"{_digest(item.certificate_file)}"
             for item in sorted(authorities, key=lambda item: item.name)
         ),
         "test.clock": config.test.clock,

@@ -14,7 +14,7 @@ from onward.core.errors import ConflictError, StateError, UnavailableError
 from onward_server.app import build
 from onward_server.backup import back_up
 from onward_server.bootstrap import open_ledger
-from onward_server.config import Config
+from onward_server.config import AuthoritySection, Config
 from onward_server.databases import open_store
 from onward_server.exchange.clock import system_entropy
 from onward_server.log_check import check_log
@@ -102,6 +102,20 @@ async def test_what_must_be_the_same_is_a_fact(
     other = msgspec.structs.replace(config, **{section: part})
     here, there = (facts(one, load_material(one)) for one in (config, other))
     assert fact in {name for name in here if here[name] != there[name]}
+
+
+async def test_no_password_is_in_a_fact(config: Config, tmp_path: Path) -> None:
+    (tmp_path / "root.pem").write_text("root")
+
+    def asking(password: str) -> dict[str, str]:
+        url = f"https://exchange:{password}@stamps.example/"
+        authority = AuthoritySection("stamps", url, tmp_path / "root.pem")
+        section = msgspec.structs.replace(config.timestamps, authorities=(authority,))
+        changed = msgspec.structs.replace(config, timestamps=section)
+        return facts(changed, load_material(changed))
+
+    assert "hunter2" not in str(asking("hunter2"))
+    assert asking("hunter2") != asking("hunter3")
 
 
 async def test_what_may_differ_is_none(config: Config) -> None:
