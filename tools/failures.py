@@ -51,8 +51,8 @@ NOT_TRIED: Final = """\
 
 - Power that fails under a machine, and disks that lie about what they have written. The
   tests end processes by SIGKILL, after which the operating system still writes.
-- Times of seconds rather than of hours: the network is cut for a second and not for a
-  day, and the clock is set rather than waited for.
+- Hours: the network is cut for a second and not for a day, and the clock is set rather
+  than waited for.
 - More than one machine. Processes, proxies and members share one, and so wait for each
   other; how long something took says little about other machines.
 """
@@ -117,6 +117,8 @@ class Report:
             f"cores of {machine.cpu}, {machine.system}, Python {machine.python}, "
             f"{versions}; load at the start {machine.load_at_start}."
         )
+        if machine.busy:
+            text += " The machine had other work to do, so all took longer."
         return f"{fill(text, _WIDTH)}\n"
 
     def _summary(self) -> str:
