@@ -300,6 +300,27 @@ async def test_url_that_is_none(url: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+async def test_queries_at_a_server_that_is_gone_are_asked_again(
+    scribe: Scribe,
+) -> None:
+    with postgres.running(tcp=True) as server:
+        async with open_proxy(server.port) as proxy:
+            url = f"postgresql://{postgres.ROLE}@127.0.0.1:{proxy.port}/postgres"
+            store = await open_postgres(url)
+            await commit(store, first := planned(scribe, "r1"))
+            assert await store.head() == first.checkpoint
+
+            async def is_asked() -> bool:
+                return bool(store._readers._busy)
+
+            with proxy.silence():
+                asking = asyncio.create_task(store.head())
+                await postgres.until(is_asked)
+                store._readers.renew()  # as after the place was lost and taken again
+            assert await asyncio.wait_for(asking, 20) == first.checkpoint
+            await store.close()
+
+
 @pytest.mark.parametrize(
     "url",
     [

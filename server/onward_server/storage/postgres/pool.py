@@ -36,6 +36,7 @@ class ReaderPool:
         self._url = url
         self._size = size
         self._idle: list[Connection] = []
+        self._busy: set[Connection] = set()
         self._free = asyncio.Semaphore(size)  # fair, which a queue is not
         self._closed = False
 
@@ -61,9 +62,13 @@ class ReaderPool:
             return await self._ask(await connect(self._url, "reader"), work)
 
     def renew(self) -> None:
-        """Ends all connections that nobody uses: they may be as dead as others were."""
-        while self._idle:
-            self._idle.pop().terminate()
+        """Ends all connections: they may be as dead as others were.
+
+        Queries that run are asked again, as after any connection that was lost.
+        """
+        for connection in (*self._idle, *self._busy):
+            connection.terminate()
+        self._idle.clear()
 
     async def close(self) -> None:
         """Lets all work end that was asked for, and closes all connections."""
@@ -79,6 +84,7 @@ class ReaderPool:
         self, connection: Connection, work: Callable[[Connection], Awaitable[T]]
     ) -> T:
         """Runs a query on a connection, which then is free for others."""
+        self._busy.add(connection)
         try:
             async with asyncio.timeout(_READ_SECONDS):
                 return await work(connection)
@@ -86,5 +92,6 @@ class ReaderPool:
             connection.terminate()
             raise
         finally:
+            self._busy.discard(connection)
             if not connection.is_closed():
                 self._idle.append(connection)
