@@ -131,6 +131,17 @@ async def test_an_emergency_in_between_does_not_set_a_tip_free(states: World) ->
     await submit(states, child, STATE_POLICE, UTAH, **DANGER)
 
 
+async def test_what_an_agency_says_of_consent_is_no_release(states: World) -> None:
+    """It takes the place of no release, though the victim is said to have reported."""
+    chain = await released(states, STATE_POLICE)
+    wider = statement_pb2.Consent(state=V.CONSENT_STATE_GRANTED)
+    victim = V.REPORTER_TYPE_POTENTIAL_VICTIM
+    child = await passed_on(
+        states, chain, NEVADA, STATE_POLICE, reporter_type=victim, consent=wider
+    )
+    assert await refusal(states, child, STATE_POLICE, UTAH) == RULE
+
+
 async def test_a_release_of_its_own_takes_the_place_of_the_first(
     states: World,
 ) -> None:

@@ -451,6 +451,24 @@ def release(*names: str, end_ms: int = 0, state: int = 0) -> statement_pb2.Conse
             "the consent does not name the recipient",
         ),
         (
+            release(POLICE, NEVADA, end_ms=BEGIN + DAY),
+            NEVADA,
+            {"basis": RELEASED, "consent": release(NEVADA, end_ms=BEGIN + DAY)},
+            "within the consent",
+        ),
+        (
+            release(POLICE, NEVADA),
+            NEVADA,
+            {"basis": RELEASED, "consent": release()},
+            "a release of its own",
+        ),
+        (
+            release(NEVADA, end_ms=BEGIN + DAY),
+            NEVADA,
+            {"basis": RELEASED, "consent": release(NEVADA)},
+            "a release of its own",
+        ),
+        (
             release(POLICE),
             SHELTER,
             {"basis": v.DISCLOSURE_BASIS_COURT_ORDER, "basis_citation": "stated"},
@@ -498,6 +516,18 @@ def test_a_consent_binds_what_is_transferred_twice(story: Story) -> None:
     )
     child = pass_on(story, parent, WELFARE)
     pass_on(story, child, NEVADA, by=WELFARE)
+    story.end()
+    report = story.reported()
+    assert (count(report, 8, "transfers"), count(report, 8, "beyond")) == (2, 1)
+
+
+def test_what_an_agency_says_of_consent_binds_nothing(story: Story) -> None:
+    """Or two transfers could go where the release that the person gave does not."""
+    given = {"basis": RELEASED, "consent": release(POLICE, NEVADA)}
+    parent = story.refer(POLICE, intake=story.register(1), **given)
+    victim = v.REPORTER_TYPE_POTENTIAL_VICTIM
+    between = pass_on(story, parent, NEVADA, reporter_type=victim, consent=release())
+    pass_on(story, between, SHELTER, by=NEVADA)
     story.end()
     report = story.reported()
     assert (count(report, 8, "transfers"), count(report, 8, "beyond")) == (2, 1)

@@ -18,7 +18,7 @@ class Lineage:
 
     Attributes:
         ids: the referrals above it, its parent first.
-        binding: the nearest one whose consent binds it, or None.
+        binding: the one whose consent binds it, or None.
     """
 
     ids: tuple[str, ...] = ()
@@ -37,8 +37,9 @@ async def read_lineage(store: Store, parent_id: str) -> Lineage:
     """Returns what is above a transfer.
 
     Where the parent's consent does not bind, that of what it was transferred from may.
-    So nobody loses the terms of a consent by passing a tip on without them. A referral
-    and its parent never change; so this is read before the log's order is known.
+    So nobody loses the terms of a consent by passing a tip on without them, or with
+    others. A referral and its parent never change; so this is read before the log's
+    order is known.
 
     Args:
         store: where the referrals are.
@@ -49,15 +50,14 @@ async def read_lineage(store: Store, parent_id: str) -> Lineage:
             not known.
     """
     ids: list[str] = []
-    binding = None
+    told: list[tuple[statement_pb2.Referral, int, int]] = []
     while parent_id:
         row = await store.referral(parent_id)
         if row is None:
             raise referral_unknown(parent_id)
         ids.append(parent_id)
-        if binding is None:
-            (entry,) = await store.statements([row.log_index])
-            body = parse_statement(entry.jws).message.referral
-            binding = body if consent.binds(body.basis, body.reporter_type) else None
+        (entry,) = await store.statements([row.log_index])
+        body = parse_statement(entry.jws).message.referral
+        told.append((body, body.basis, body.reporter_type))
         parent_id = row.parent_id
-    return Lineage(tuple(ids), binding)
+    return Lineage(tuple(ids), consent.binding(told))

@@ -6,12 +6,15 @@ at what the exchange has accepted.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from onward.v1 import statement_pb2, vocabulary_pb2
+
+T = TypeVar("T")
 
 RELEASES: Final = frozenset(
     {
@@ -36,11 +39,31 @@ def binds(basis: int, reporter: int) -> bool:
 
     It does where the referral rests on a release, and where it tells what the person
     concerned reported. It goes on to bind, however often the tip is transferred, until
-    a release of its own takes its place.
+    a release of its own takes its place; see :func:`binding`.
     """
     return (
         basis in RELEASES or reporter == vocabulary_pb2.REPORTER_TYPE_POTENTIAL_VICTIM
     )
+
+
+def binding(above: Iterable[tuple[T, int, int]]) -> T | None:
+    """Returns the referral whose consent binds a transfer, or None.
+
+    It is the nearest one that rests on a release. Where none does, it is the first that
+    was told of what the person concerned reported: what agencies say of consent when
+    they pass that on, without a release, takes nothing's place.
+
+    Args:
+        above: what the tip was transferred from, the nearest first; each with its basis
+            and the type of its reporter.
+    """
+    first = None
+    for referral, basis, reporter in above:
+        if basis in RELEASES:
+            return referral
+        if binds(basis, reporter):
+            first = referral
+    return first
 
 
 def state_at(consent: statement_pb2.Consent, now: datetime) -> int:

@@ -14,7 +14,7 @@ from onward.core.audit.facts import NONE, ReferralFacts
 from onward.core.audit.scope import Scope
 from onward.core.audit.tables import Cell, Table
 from onward.core.audit.words import word
-from onward.core.consent import GIVEN, RELEASES, binds
+from onward.core.consent import GIVEN, RELEASES, binding
 from onward.core.intakes import MINORS, Reach, reach
 from onward.v1 import vocabulary_pb2
 
@@ -43,7 +43,7 @@ def consents_of_transfers(scope: Scope) -> dict[str, str]:
     found = {}
     for child in scope.referrals:
         above = list(_above(scope, child))
-        bound = next((item for item in above if binds(item.basis, item.reporter)), None)
+        bound = binding((item, item.basis, item.reporter) for item in above)
         if bound is None:
             continue
         found[child.referral_id] = (
@@ -88,7 +88,7 @@ def _judged(scope: Scope, child: ReferralFacts, bound: ReferralFacts) -> str:
     """Returns how a transfer stands to the consent that binds it."""
     beyond = _beyond(scope, child, bound)
     if not beyond:
-        return WITHIN
+        return ANEW if _widens(child, bound) else WITHIN
     if _wanted_by_law(scope, child):
         return BY_LAW
     own = child.basis in RELEASES and not _beyond(scope, child, child)
@@ -103,6 +103,18 @@ def _beyond(scope: Scope, child: ReferralFacts, given: ReferralFacts) -> str:
         return OVER
     named = not given.consented or set(child.recipients) <= set(given.consented)
     return "" if named else NOT_COVERED
+
+
+def _widens(child: ReferralFacts, bound: ReferralFacts) -> bool:
+    """Whether a transfer states a release that goes further than what binds it.
+
+    The transfer itself need not: but from there on that release is what binds.
+    """
+    if child.basis not in RELEASES or child.consent not in GIVEN:
+        return False
+    end, names = bound.consent_end_ms, set(bound.consented)
+    longer = bool(end) and not 0 < child.consent_end_ms <= end
+    return longer or (bool(names) and not set() < set(child.consented) <= names)
 
 
 def _wanted_by_law(scope: Scope, child: ReferralFacts) -> bool:
