@@ -17,9 +17,11 @@ from onward.core.tlog_policy import Policy
 from onward.core.tlog_proof import TlogProof
 from onward.v1 import statement_pb2, vocabulary_pb2
 from onward_server.exchange import ledger
+from onward_server.exchange.auditing import AuditAccessChange
 from onward_server.storage.contract import Writer
 from tests.exchange.test_publishing import verify
 from tests.support.world import (
+    AUDITOR,
     HOTLINE,
     STATE_POLICE,
     World,
@@ -198,6 +200,33 @@ async def test_one_refused_change_does_not_harm_the_others_of_its_group(
     failures = [result for result in results if isinstance(result, Exception)]
     assert len(failures) == 1
     assert isinstance(failures[0], OnwardError)
+
+
+async def test_a_defect_does_not_harm_the_others_of_its_group(world: World) -> None:
+    class Defect:
+        def needs(self) -> None:
+            """Is no property, as it should be."""
+
+    async def break_down(_: Writer) -> None:
+        raise ValueError("a defect")
+
+    access = statement_pb2.AuditAccess(auditor=AUDITOR, method="GetBundle")
+    look = AuditAccessChange(access, [HOTLINE])
+    defect: Any = Defect()
+    results = await asyncio.gather(
+        world.ledger.apply(look),
+        world.ledger.apply(defect),
+        *(world.ledger.apply(look) for _ in range(5)),
+        world.ledger.write(break_down),
+        lease(world, "other"),
+        return_exceptions=True,
+    )
+    failed = [n for n, result in enumerate(results) if isinstance(result, Exception)]
+    assert failed == [1, 7]
+    assert all(isinstance(results[n], UnavailableError) for n in failed)
+    logged = [entry for (entry,) in (results[0], *results[2:7])]  # type: ignore[misc]
+    assert all(verify(world, entry) for entry in logged)
+    assert len({entry.log_index for entry in logged}) == len(logged)
 
 
 async def test_a_restarted_exchange_goes_on_with_the_same_log(tmp_path: Path) -> None:

@@ -21,6 +21,9 @@ the commit counts. If not, the changes fail with ``UNAVAILABLE``, and the same b
 be sent again: every change is idempotent. If not even the head can be read, the
 ledger stays *unsure* and begins each later commit by reading it.
 
+Where not the database failed but something in the group is a defect, the group is
+parted until that fails alone.
+
 Several ledgers on one database
 -------------------------------
 Their transactions follow each other, so what :meth:`Writer.load` returns tells whether
@@ -436,11 +439,21 @@ class Ledger:
             self._fail(work, error)
         except Exception:  # noqa: BLE001 - every caller must get an answer
             _log.exception("ledger.commit_failed", changes=len(work))
-            self._fail(work, _cannot_write())
+            self._rumours |= heard
+            await self._part(work)
         else:
             self._spread(looks, heard)
             return
         self._rumours |= heard
+
+    async def _part(self, work: Sequence[_Item]) -> None:
+        """After a defect: commits each half by itself, so that it fails alone."""
+        if len(work) == 1:
+            self._fail(work, _cannot_write())
+            return
+        middle = len(work) // 2
+        await self._commit_or_fail(work[:middle])
+        await self._commit_or_fail(work[middle:])
 
     async def _look(self) -> None:
         """Catches up between commits."""
