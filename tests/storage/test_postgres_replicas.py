@@ -181,6 +181,17 @@ async def test_commits_are_heard_of_by_the_others(
     assert len(mine.heard) == 1
 
 
+@pytest.mark.parametrize("news", ["", "nonsense", "1 5", "1 [5]"])
+async def test_news_that_nobody_understands_may_concern_anybody(
+    one: PostgresStore, url: str, news: str
+) -> None:
+    mine = News(one)
+    stranger = await postgres.connected(url)
+    await stranger.execute("SELECT pg_notify('onward', $1)", news)
+    await stranger.close()
+    assert await mine.next() == set()
+
+
 async def test_what_was_rolled_back_is_not_heard_of(
     one: PostgresStore, two: PostgresStore, scribe: Scribe
 ) -> None:

@@ -427,7 +427,12 @@ def _news(batch: Batch, replica: str) -> str:
 
 
 def read_news(news: str) -> tuple[str, Collection[str]]:
-    """Reads what :func:`_news` wrote: who told it, and the members concerned."""
+    """Reads what :func:`_news` wrote: who told it, and the members concerned.
+
+    Whoever may connect may tell something: what cannot be read may concern anybody.
+    """
     replica, _, members = news.partition(" ")
-    told: Any = msgspec.json.decode(members)
-    return replica, told
+    try:
+        return replica, msgspec.json.decode(members, type=list[str])
+    except msgspec.DecodeError:
+        return replica, ()
