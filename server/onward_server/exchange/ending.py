@@ -34,7 +34,7 @@ def end_ms(
         publisher: who signed it.
         referral: well-formed by ``onward.core.bodies``.
         recipients: in the referral's order.
-        above: for a transfer, the nearest referral above it whose consent binds it.
+        above: for a transfer, the referral above it whose consent binds it.
     """
     expire_ms = timestamp_ms(referral.expire_time)
     members = [member.proto for member in recipients]

@@ -171,7 +171,7 @@ class DisclosurePolicy:
             referral: well-formed by ``onward.core.bodies``.
             recipients: the directory entries, in the referral's order.
             now: decides whether a consent has ended; UTC.
-            above: for a transfer, the nearest referral above it whose consent binds it.
+            above: for a transfer, the referral above it whose consent binds it.
 
         Returns:
             The refusal for the first recipient to which it may not go, or None where it

@@ -148,7 +148,7 @@ def met_by_referral(
 ) -> list[Met]:
     """Returns what a referral would meet, for each of its recipients.
 
-    ``above`` is for a transfer: the nearest referral above it whose consent binds it.
+    ``above`` is for a transfer: the referral above it whose consent binds it.
     """
     return [
         _met(

@@ -194,7 +194,7 @@ def facts_of(
         recipient: one of its recipients.
         referral: the referral.
         now: decides whether a consent has ended.
-        above: for a transfer, the nearest referral above it whose consent binds it.
+        above: for a transfer, the referral above it whose consent binds it.
     """
     consent = referral.consent
     bound = above.consent if above else statement_pb2.Consent()
