@@ -10,21 +10,19 @@ from typing import TypeAlias
 import pytest
 
 from onward.v1 import vocabulary_pb2
-from tests.support.process import TRUST_DOMAIN, ExchangeProcess
+from tests.support.process import HOTLINE, POLICE, ExchangeProcess
 from tests.support.traffic import UNHURRIED
-
-SHERIFF = f"spiffe://{TRUST_DOMAIN}/agency/franklin-county-sheriff"
 
 Found: TypeAlias = Callable[..., ExchangeProcess]
 
 
 @pytest.fixture(scope="session")
 def populated(tmp_path_factory: pytest.TempPathFactory) -> ExchangeProcess:
-    """An exchange with a few members, to be copied: enrolling takes long."""
+    """An exchange with a hotline and a police agency, to be copied."""
     template = ExchangeProcess.found(tmp_path_factory.mktemp("populated"))
     template.start()
-    asyncio.run(template.populate())
-    asyncio.run(template.join(SHERIFF, vocabulary_pb2.MEMBER_KIND_LAW_ENFORCEMENT))
+    asyncio.run(template.join(HOTLINE, vocabulary_pb2.MEMBER_KIND_HOTLINE))
+    asyncio.run(template.join(POLICE, vocabulary_pb2.MEMBER_KIND_LAW_ENFORCEMENT))
     template.stop()
     return template
 
@@ -45,7 +43,7 @@ def found(populated: ExchangeProcess, tmp_path: Path) -> Iterator[Found]:
 
 @pytest.fixture
 def exchange(found: Found) -> ExchangeProcess:
-    """A running exchange with a few members."""
+    """A running exchange with its members."""
     started = found()
     started.start()
     return started

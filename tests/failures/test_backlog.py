@@ -11,9 +11,9 @@ from statistics import median
 import pytest
 
 from onward.v1 import vocabulary_pb2
-from tests.failures.conftest import SHERIFF, Found
+from tests.failures.conftest import Found
 from tests.support.clock import Clock
-from tests.support.process import HOTLINE, POLICE
+from tests.support.process import HOTLINE, POLICE, TRUST_DOMAIN
 from tests.support.reckoning import reckon
 from tests.support.scenarios import (
     MOST_URGENT,
@@ -25,6 +25,7 @@ from tests.support.scenarios import (
 )
 from tests.support.traffic import UNHURRIED, Traffic, open_traffic
 
+SHERIFF = f"spiffe://{TRUST_DOMAIN}/agency/franklin-county-sheriff"
 DAYS = 3
 HOURS = 24 * DAYS
 STEP = 6
@@ -51,7 +52,8 @@ async def test_backlog(found: Found, seen: Seen, tmp_path: Path) -> None:
     clock = Clock(tmp_path / "clock")
     exchange = found(UNHURRIED | clock.settings)
     exchange.start()
-    hotline, away, there = map(exchange.home, (HOTLINE, POLICE, SHERIFF))
+    there = await exchange.join(SHERIFF, vocabulary_pb2.MEMBER_KIND_LAW_ENFORCEMENT)
+    hotline, away = exchange.home(HOTLINE), exchange.home(POLICE)
     async with (
         open_traffic(hotline, there, callers=0, desks=1, clock=clock.now) as usual,
         open_traffic(hotline, away, callers=0, desks=0, clock=clock.now) as backlog,

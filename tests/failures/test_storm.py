@@ -20,7 +20,7 @@ from tests.support.scenarios import NO_SECOND, NOT_LOST, REPEATED, Seen, scenari
 from tests.support.traffic import Traffic, open_traffic
 
 REFERRALS = 60
-CALLERS = 40
+CALLERS = 30
 IMPATIENT = 0.02
 """Seconds after which every fourth call is given up, and so made in vain."""
 
