@@ -13,6 +13,13 @@ settings.register_profile("onward", deadline=None, print_blob=True)
 settings.load_profile("onward")
 
 
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Says what is left out; pytest-xdist does not."""
+    if config.getoption("markexpr") != "not failures":
+        return []
+    return ["failures: the scenarios that take long are left to 'make failures'"]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Notes which tests are scenarios of the report on failures."""
     note_scenarios(items)
