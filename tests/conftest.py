@@ -15,7 +15,7 @@ settings.load_profile("onward")
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Says what is left out; pytest-xdist does not."""
-    if config.getoption("markexpr") != "not failures":
+    if config.getoption("markexpr").strip() != "not failures":
         return []
     return ["failures: the scenarios that take long are left to 'make failures'"]
 
