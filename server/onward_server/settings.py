@@ -17,6 +17,7 @@ from onward_server.web.tls import WebCertificate
 _API_MESSAGE = 4 * 1024 * 1024
 _ENROLMENT_MESSAGE = 64 * 1024
 _ENROLMENT_CONNECTION = 120.0
+_ENROLMENT_CALLS = 16
 
 
 def clock(config: Config) -> Clock:
@@ -44,6 +45,7 @@ def enrolment_port(config: Config) -> Port:
         _ENROLMENT_MESSAGE,
         _ENROLMENT_CONNECTION,
         config.api.drain_seconds,
+        calls=_ENROLMENT_CALLS,
     )
 
 

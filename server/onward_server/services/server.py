@@ -83,6 +83,8 @@ class Port:
         connection_age: seconds after which a connection is ended, gracefully.
         connection_grace: seconds that its calls then have.
         reflection: whether reflection is served.
+        calls: how many calls one connection carries at once; further ones wait there.
+            Each takes some 20 KB, from before it says anything.
     """
 
     address: str
@@ -90,6 +92,7 @@ class Port:
     connection_age: float
     connection_grace: float
     reflection: bool = False
+    calls: int = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +179,7 @@ def _options(port: Port) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", int(port.max_message * _TRANSPORT_SLACK)),
         ("grpc.max_send_message_length", -1),
         ("grpc.max_metadata_size", 16 * 1024),
-        ("grpc.max_concurrent_streams", 1024),
+        ("grpc.max_concurrent_streams", port.calls),
         # Of what arrives faster than it is looked at, gRPC drops some from 1,000 on,
         # and answers those callers nothing at all (grpcio 1.85).
         ("grpc.server.max_pending_requests", _MAX_PENDING),
