@@ -11,10 +11,12 @@ from onward_server.config import Config
 from onward_server.databases import open_store
 from onward_server.doctor import Verdict, examine
 from onward_server.doctor.database import find
+from onward_server.exchange.clock import Clock
 from onward_server.material import load_material
 from onward_server.replicas import facts
 from onward_server.storage.postgres import Inspected
 from tests.replicas.conftest import CLOCK
+from tests.support.service import RunningClock
 
 SAFE: Mapping[str, str] = {
     "server_version": "15.8",
@@ -27,12 +29,14 @@ SAFE: Mapping[str, str] = {
 VERIFIED = "postgresql://onward@db.example/onward?sslmode=verify-full"
 
 
-async def told(folder: Path, **environment: str) -> dict[str, tuple[Verdict, str]]:
+async def told(
+    folder: Path, clock: Clock = CLOCK, **environment: str
+) -> dict[str, tuple[Verdict, str]]:
     """What the doctor says, by subject."""
     file = folder / "exchange" / "exchange.toml"
     return {
         finding.subject: (finding.verdict, finding.detail)
-        async for finding in examine(file, environment, CLOCK)
+        async for finding in examine(file, environment, clock)
     }
 
 
@@ -40,6 +44,7 @@ async def told(folder: Path, **environment: str) -> dict[str, tuple[Verdict, str
 async def test_the_log_of_a_server_is_looked_at(tmp_path: Path) -> None:
     said = await told(tmp_path)
     assert said["database"][0] is said["log"][0] is Verdict.FINE
+    assert said["clocks"][0] is Verdict.FINE
     assert said["restore guard"][0] is Verdict.FINE
     assert said["replicas"][1].startswith("0 ")
     assert said["disk space"][0] is not Verdict.PROBLEM
@@ -115,7 +120,7 @@ def test_what_is_weak_is_named(
     subject: str,
     verdict: Verdict,
 ) -> None:
-    inspected = Inspected({**SAFE, **changed}, local, encrypted, ())
+    inspected = Inspected({**SAFE, **changed}, local, encrypted, (), 0)
     weak = {
         finding.subject: finding
         for finding in find(inspected, address)
@@ -123,3 +128,16 @@ def test_what_is_weak_is_named(
     }
     assert set(weak) == ({subject} if subject else set())
     assert all(item.verdict is verdict and item.remedy for item in weak.values())
+
+
+@pytest.mark.parametrize("ahead_ms", [-60_000, 60_000])
+@pytest.mark.usefixtures("config")
+async def test_a_machine_with_another_time_than_the_server_is_found(
+    tmp_path: Path, ahead_ms: int
+) -> None:
+    wrong = RunningClock()
+    wrong.shift_ms = ahead_ms
+    said = await told(tmp_path, wrong)
+    way = "ahead of" if ahead_ms > 0 else "behind"
+    assert said["clocks"][0] is Verdict.PROBLEM
+    assert f" {way} " in said["clocks"][1]

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 RESTORE: Final = "restore a sound copy, as docs/how-to/restore.md says"
 
+_CLOCK_TOLERANCE: Final = 2.0
+"""Seconds that two machines' clocks may differ, asking included."""
+
 _LOSES: Final = {
     "fsync": "after a crash of its machine the database may be damaged",
     "full_page_writes": "after a crash of its machine the database may be damaged",
@@ -27,7 +30,7 @@ _LOSES: Final = {
 """Settings without which nothing that was acknowledged is safe."""
 
 
-async def check_database(config: Config, _: Clock) -> AsyncIterator[Finding]:
+async def check_database(config: Config, clock: Clock) -> AsyncIterator[Finding]:
     """Looks at the file, or at the server."""
     if not is_server(config):
         file = config.storage.database_file
@@ -41,6 +44,8 @@ async def check_database(config: Config, _: Clock) -> AsyncIterator[Finding]:
     yield fine("database", f"{name} answers: PostgreSQL {version}")
     for finding in find(found, url):
         yield finding
+    if not config.test.clock:
+        yield _clocks(clock.now_ms() - found.now_ms)
     yield fine("replicas", f"{len(found.replicas)} on this database at present")
     if config.storage.database_file.exists():
         yield warning(
@@ -91,6 +96,19 @@ def _channel(found: Inspected, url: str) -> Finding:
             remedy,
         )
     return fine(subject, "it is encrypted, and the server proves who it is")
+
+
+def _clocks(ahead_ms: int) -> Finding:
+    """Looks at how far this machine's clock is from the server's."""
+    seconds = abs(ahead_ms) / 1000
+    way = "ahead of" if ahead_ms > 0 else "behind"
+    said = f"this machine's is {seconds:.1f} s {way} the database server's"
+    if seconds <= _CLOCK_TOLERANCE:
+        return fine("clocks", said)
+    remedy = "have all machines of the exchange set their clocks by NTP"
+    return problem(
+        "clocks", f"{said}: leases and deadlines are judged by it too", remedy
+    )
 
 
 def _durability(found: Inspected) -> Iterator[Finding]:

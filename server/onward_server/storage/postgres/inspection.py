@@ -28,12 +28,14 @@ class Inspected:
         local: whether the connection does not leave the machine.
         encrypted: whether it is encrypted.
         replicas: names of the exchange's processes that work on the database.
+        now_ms: its clock, in milliseconds since 1970-01-01 UTC.
     """
 
     settings: Mapping[str, str]
     local: bool
     encrypted: bool
     replicas: Sequence[str]
+    now_ms: int
 
 
 async def inspect_postgres(url: str) -> Inspected:
@@ -49,7 +51,8 @@ async def inspect_postgres(url: str) -> Inspected:
             rows = await QUERIES.settings(connection, names=list(_SETTINGS))
             local, encrypted = await QUERIES.channel(connection)
             replicas = await QUERIES.living(connection)
+            now_ms = await QUERIES.clock(connection)
     finally:
         await connection.close(timeout=1)
     settings = {row["name"]: row["setting"] for row in rows}
-    return Inspected(settings, local, encrypted, replicas or ())
+    return Inspected(settings, local, encrypted, replicas or (), now_ms)
