@@ -32,12 +32,14 @@ class Storm:
     Attributes:
         exchange: whom they call.
         ends: how their calls ended.
-        answers: the answers to each referral; all must be the same.
+        answers: the first answer to each referral.
+        differing: how many answers were others than the first.
     """
 
     exchange: ExchangeProcess
     ends: Counter[grpc.StatusCode] = field(default_factory=Counter)
     answers: dict[str, referral_pb2.PublishResponse] = field(default_factory=dict)
+    differing: int = 0
 
     async def rage(self, requests: list[referral_pb2.PublishRequest]) -> None:
         """Has every caller send every request."""
@@ -59,7 +61,7 @@ class Storm:
                 else:
                     self.ends[grpc.StatusCode.OK] += 1
                     first = self.answers.setdefault(request.referral, response)
-                    assert first == response, "a retry got another answer"
+                    self.differing += first != response
 
 
 async def rage(exchange: ExchangeProcess, seen: Seen) -> tuple[Storm, Traffic]:
@@ -89,10 +91,11 @@ async def rage(exchange: ExchangeProcess, seen: Seen) -> tuple[Storm, Traffic]:
     seen["given up by their callers"] = storm.ends[grpc.StatusCode.DEADLINE_EXCEEDED]
     refused = storm.ends[grpc.StatusCode.RESOURCE_EXHAUSTED]
     seen["refused for now, and told when to come back"] = refused
-    seen["answers that differed"] = 0
+    seen["answers that differed"] = storm.differing
     seen["new referrals published meanwhile"] = len(waits)
     if waits:
         seen["usual wait of these for an answer, s"] = round(median(waits), 3)
+    assert storm.differing == 0
     return storm, traffic
 
 
