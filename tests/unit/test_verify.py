@@ -10,6 +10,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from onward.core.bundle import Bundle, LoggedStatement
+from onward.core.statements import SignedStatement
 from onward.core.verify import STEPS, ExitCode, Report, Verdict, verify_bundle
 from onward.v1 import directory_pb2, statement_pb2
 from tests.support.chain_builder import (
@@ -231,6 +232,28 @@ def test_without_a_recipient_each_delivery_is_accounted_for() -> None:
     ended = {item.recipient: item for item in report.deliveries}
     assert ended[NEVADA].state == "ACCEPTED"
     assert [item.judgement for item in ended[NEVADA].deadlines] == ["missed"]
+
+
+def test_a_transfer_passes_nothing_on_whose_child_was_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refusal(builder: ChainBuilder, child: SignedStatement) -> SignedStatement:
+        body = statement_pb2.Rejection(policy_digest=bytes(32), rule="any")
+        return builder.sign(
+            builder.exchange,
+            referral_id=child.message.id,
+            previous=child,
+            rejection=body,
+        )
+
+    exchange = established()
+    referral = exchange.publish(HOTLINE, NEVADA)
+    read = exchange.acknowledge(exchange.receive(referral, NEVADA))
+    monkeypatch.setattr(ChainBuilder, "acceptance", refusal)
+    child = exchange.transfer(referral, read, UTAH)
+    report = verify_bundle(exchange.bundle(referral, child), exchange.trust())
+    assert "its child referral was refused" in str(report.to_dict())
+    assert report.exit_code is ExitCode.NOT_PROVEN
 
 
 # --- the log

@@ -72,7 +72,8 @@ def check_links(chains: Mapping[str, Chain]) -> list[Problem]:
     1. ``previous`` names an earlier statement of the same chain, of a kind that may be
        answered so, and about the same delivery.
     2. What names the content names the one that the referral signed.
-    3. A transfer names the child's digest, and the child the parent's.
+    3. A transfer names the child's digest, and the child the parent's; the exchange
+       did not refuse the child.
     4. A link to a referral that is there as well names its digest.
     """
     problems: list[Problem] = []
@@ -160,6 +161,8 @@ def _check_transfer(entry: Entry, chain: Chain, chains: Mapping[str, Chain]) -> 
         raise _mismatch("it and its child referral do not name each other's digests")
     if child.referral.issuer != entry.issuer:
         raise _mismatch("its child referral was published by somebody else")
+    if child.acceptance is None and child.first("rejection") is not None:
+        raise _mismatch("its child referral was refused")
 
 
 def _check_same(entry: Entry, chains: Mapping[str, Chain]) -> None:
