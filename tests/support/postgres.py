@@ -138,6 +138,7 @@ class PostgresServer:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
+                    *_as_user(),
                     _binary("postgres"),
                     f"-D{self.data}",
                     *(f"-c{name}={value}" for name, value in settings.items()),
@@ -145,8 +146,6 @@ class PostgresServer:
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
-                user=_user(),
-                extra_groups=[] if _user() else None,
             )
         deadline = time.monotonic() + _SECONDS_TO_START
         while not self._is_ready():
@@ -165,13 +164,11 @@ class PostgresServer:
     def run(self, program: str, *arguments: str) -> None:
         """Runs one of PostgreSQL's programs as the server's user."""
         done = subprocess.run(
-            [_binary(program), *arguments],
+            [*_as_user(), _binary(program), *arguments],
             capture_output=True,
             check=False,
             text=True,
             cwd=self.folder,
-            user=_user(),
-            extra_groups=[] if _user() else None,
         )
         assert done.returncode == 0, f"{program}: {done.stdout}{done.stderr}"
 
@@ -302,6 +299,19 @@ def _user() -> str | None:
         return None
     names = {entry.pw_name for entry in pwd.getpwall()}
     return "postgres" if "postgres" in names else "nobody"
+
+
+def _as_user() -> list[str]:
+    """What runs a program as the server's user.
+
+    Not by the arguments of ``subprocess`` for that: with them Python forks, and a fork
+    of a process that uses gRPC may crash before it becomes the program.
+    """
+    if (user := _user()) is None:
+        return []
+    ids = pwd.getpwnam(user)
+    program = ["setpriv", f"--reuid={ids.pw_uid}", f"--regid={ids.pw_gid}"]
+    return [*program, "--clear-groups"]
 
 
 def _lock(path: Path, how: int) -> int:
