@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -18,7 +19,7 @@ from onward.core.tlog_proof import TlogProof
 from onward.v1 import statement_pb2, vocabulary_pb2
 from onward_server.exchange import ledger
 from onward_server.exchange.auditing import AuditAccessChange
-from onward_server.storage.contract import Writer
+from onward_server.storage.contract import Loaded, Needs, Writer
 from tests.exchange.test_publishing import verify
 from tests.support.world import (
     AUDITOR,
@@ -37,6 +38,7 @@ class FailingStore:
         self._store = store
         self.fail = ""
         self.head_fails = 0
+        self.stale: Loaded | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -46,6 +48,8 @@ class FailingStore:
         """Commits, or fails to, or commits and says that it failed."""
         fail, self.fail = self.fail, ""
         async with self._store.writing() as writer:
+            if self.stale:
+                writer.load = AsyncMock(return_value=self.stale)
             yield writer
             if fail == "not persisted":
                 raise _broken()
@@ -101,6 +105,21 @@ async def test_a_commit_that_was_persisted_though_reported_failed_counts(
     done = await world.publishing.publish(caller, sending)
     verify(world, done.acceptance)
     assert await world.publishing.publish(caller, sending) == done
+
+
+async def test_nothing_is_planned_on_a_state_older_than_the_last_commit(
+    world: World, failing: FailingStore
+) -> None:
+    async with failing._store.writing() as writer:
+        older = await writer.load(Needs())
+    look = AuditAccessChange(statement_pb2.AuditAccess(auditor=AUDITOR), [HOTLINE])
+    await world.ledger.apply(look)
+    size, failing.stale = world.ledger.head().size, older
+    with pytest.raises(UnavailableError):
+        await world.ledger.apply(look)
+    failing.stale = None
+    (logged,) = await world.ledger.apply(look)
+    assert logged.log_index == size
 
 
 async def test_an_unsure_ledger_reads_the_head_before_it_signs_again(

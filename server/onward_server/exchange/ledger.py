@@ -497,13 +497,19 @@ class Ledger:
             self._publish(jobs, view, tree)
 
     async def _load(self, writer: Writer, jobs: Sequence[_Job]) -> Loaded:
-        """Loads what changes need, and catches up if another process was first."""
+        """Loads what changes need, and catches up if another process was first.
+
+        Raises:
+            UnavailableError: what was loaded is not the state after the last commit.
+        """
         needs = Needs()
         for job in jobs:
             needs.add(job.change.needs)
         loaded = await writer.load(needs)
         if loaded.head != self._head:
             await self._catch_up()
+        if loaded.head != self._head:  # read from elsewhere than what is written to
+            raise _cannot_write()
         return loaded
 
     def _plan(self, jobs: Sequence[_Job], loaded: Loaded) -> View:
