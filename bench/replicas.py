@@ -111,7 +111,9 @@ class _Replicas:
                 repeats += 1
                 if error.code() != _UNAVAILABLE or repeats > _MOST_REPEATS:
                     raise
-                self._turns = cycle([other for other in self.all if other.runs])
+                # No more than a caller knows: this one did not answer.
+                others = [other for other in self.all if other is not replica]
+                self._turns = cycle(others or self.all)
             else:
                 self.repeats = max(self.repeats, repeats)
                 return reply
