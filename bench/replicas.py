@@ -45,9 +45,9 @@ async def measure_replicas(_: Stage, plan: Plan) -> list[Figure]:
             pairs = {
                 number: await _beside_echo(stage, plan, number) for number in _NUMBERS
             }
+            turns = await _two_beside_one(stage, plan)
             dying = await _kill_one(stage, plan)
             await stage.check_log()
-    one, two = pairs[1], pairs[2]
     return [
         *(
             rate_figure(_name(number), rounds, plan.many)
@@ -55,8 +55,8 @@ async def measure_replicas(_: Stage, plan: Plan) -> list[Figure]:
         ),
         Figure.compare(
             f"{_name(2)}, beside 1",
-            "of echo",
-            list(zip(_of_echo(two), _of_echo(one), strict=True)),
+            "referrals/s",
+            [(plan.many / two.seconds, plan.many / one.seconds) for two, one in turns],
             aim=_MORE_AIM,
         ),
         *dying,
@@ -152,6 +152,23 @@ async def _beside_echo(stage: Stage, plan: Plan, number: int) -> list[Pair]:
         )
 
 
+async def _two_beside_one(stage: Stage, plan: Plan) -> list[Pair]:
+    """Publishes to two replicas, and to the first of them alone, in turns."""
+
+    async def publish(replicas: _Replicas) -> PublishRun:
+        prepared = await stage.prepare(plan.many, stage.exchange.archive)
+        return await _publish(stage, replicas, prepared)
+
+    async def nothing() -> list[Prepared]:
+        return []  # each has its own: the same ones would not be published again
+
+    async with _running(stage, 2) as both:
+        first = _Replicas(both.all[:1])
+        return await run_rounds(
+            plan.rounds, nothing, lambda _: publish(both), lambda _: publish(first)
+        )
+
+
 async def _kill_one(stage: Stage, plan: Plan) -> list[Figure]:
     """Publishes to two replicas, one of which is killed when half is done.
 
@@ -199,11 +216,6 @@ async def _publish(
     run = await closed(publish, requests, MANY_CALLERS, replicas)
     stage.note_published(requests, run.replies)
     return run
-
-
-def _of_echo(pairs: Sequence[Pair]) -> list[float]:
-    """Returns the speed of each round as a part of the echo's."""
-    return [echo.seconds / run.seconds for run, echo in pairs]
 
 
 def _name(number: int) -> str:
