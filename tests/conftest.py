@@ -1,6 +1,9 @@
 """What holds for every test."""
 
+from collections.abc import Iterator
+
 import pytest
+import structlog
 from hypothesis import settings
 
 from tests.support.scenarios import note_scenarios, seen
@@ -11,6 +14,13 @@ __all__ = ["seen"]
 # reproduces a failure is printed with it.
 settings.register_profile("onward", deadline=None, print_blob=True)
 settings.load_profile("onward")
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were() -> Iterator[None]:
+    """Ends with the test what a command, run in it, has set for its own output."""
+    yield
+    structlog.reset_defaults()
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
